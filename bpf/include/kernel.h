@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Everything that the suite reads of the kernel stands here: types, constants and fields, with the
+ * kernel version beside each thing that is not there on all of them (5.10 is the oldest).
+ */
+#ifndef MEMTOOLS_KERNEL_H
+#define MEMTOOLS_KERNEL_H
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+typedef signed char __s8;
+typedef short __s16;
+typedef int __s32;
+typedef long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+
+typedef __u8 u8;
+typedef __u32 u32;
+typedef __u64 u64;
+typedef __s64 s64;
+typedef _Bool bool;
+
+#define true  1
+#define false 0
+
+enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_QUEUE = 22,
+	BPF_MAP_TYPE_RINGBUF = 27, /* 5.8 */
+};
+
+enum {
+	BPF_ANY = 0,
+	BPF_NOEXIST = 1,
+	BPF_EXIST = 2,
+};
+
+enum {
+	BPF_F_MMAPABLE = 1U << 10, /* 5.5 */
+};
+
+enum {
+	BPF_RB_NO_WAKEUP = 1U << 0,
+	BPF_RB_FORCE_WAKEUP = 1U << 1,
+};
+
+enum {
+	BPF_RB_AVAIL_DATA = 0,
+};
+
+/* Filled by bpf_get_ns_current_pid_tgid. */
+struct bpf_pidns_info {
+	__u32 pid;
+	__u32 tgid;
+};
+
+enum {
+	EEXIST = 17,
+};
+
+/* The registers a uprobe program is handed: user-space ABI, the same on every kernel. */
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long r15;
+	unsigned long r14;
+	unsigned long r13;
+	unsigned long r12;
+	unsigned long bp;
+	unsigned long bx;
+	unsigned long r11;
+	unsigned long r10;
+	unsigned long r9;
+	unsigned long r8;
+	unsigned long ax;
+	unsigned long cx;
+	unsigned long dx;
+	unsigned long si;
+	unsigned long di;
+	unsigned long orig_ax;
+	unsigned long ip;
+	unsigned long cs;
+	unsigned long flags;
+	unsigned long sp;
+	unsigned long ss;
+};
+
+#define REGS_ARG1(regs)	  ((regs)->di)
+#define REGS_ARG2(regs)	  ((regs)->si)
+#define REGS_ARG3(regs)	  ((regs)->dx)
+#define REGS_ARG4(regs)	  ((regs)->cx)
+#define REGS_RESULT(regs) ((regs)->ax)
+#define REGS_IP(regs)	  ((regs)->ip)
+#define REGS_SP(regs)	  ((regs)->sp)
+#define REGS_FP(regs)	  ((regs)->bp)
+/* `call` pushes the return address: the stack pointer is this much higher after the return. */
+#define RETURN_SLOT 8
+#elif defined(__TARGET_ARCH_arm64)
+struct pt_regs {
+	u64 regs[31];
+	u64 sp;
+	u64 pc;
+	u64 pstate;
+};
+
+#define REGS_ARG1(regs)	  ((regs)->regs[0])
+#define REGS_ARG2(regs)	  ((regs)->regs[1])
+#define REGS_ARG3(regs)	  ((regs)->regs[2])
+#define REGS_ARG4(regs)	  ((regs)->regs[3])
+#define REGS_RESULT(regs) ((regs)->regs[0])
+#define REGS_IP(regs)	  ((regs)->pc)
+#define REGS_SP(regs)	  ((regs)->sp)
+#define REGS_FP(regs)	  ((regs)->regs[29])
+#define REGS_LINK(regs)	  ((regs)->regs[30])
+#define RETURN_SLOT	  0
+#else
+#error "memtools knows x86-64 and arm64"
+#endif
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the two sides of memleak share. */
+#ifndef MEMTOOLS_MEMLEAK_H
+#define MEMTOOLS_MEMLEAK_H
+
+enum counter {
+	/* Probe hits that neither an allocation nor a free stands for. */
+	COUNTER_NESTED_CALLS,
+	COUNTER_ANCHOR_HITS,
+	COUNTER_IGNORED_CALLS,
+	COUNTER_MAPPING_HITS,
+	/* What happened. */
+	COUNTER_FAILED,
+	COUNTER_UNTRACKED_FREES,
+	COUNTER_MAPS,
+	COUNTER_UNMAPS,
+	COUNTER_REMAPS,
+	COUNTER_SAMPLED_OUT,
+	/* What makes figures wrong. */
+	LOSS_ALLOCS,
+	LOSS_ALLOC_BYTES,
+	LOSS_MISSED_FREES,
+	LOSS_MISSED_RETURNS,
+	LOSS_STACKS,
+	LOSS_TRUNCATED_STACKS,
+	LOSS_THREADS,
+	LOSS_MAPPING_EVENTS,
+	LOSS_TRACE_EVENTS,
+	COUNTERS,
+};
+
+struct block_key {
+	u64 address;
+	u32 process;
+	u32 generation;
+};
+
+struct block {
+	u64 bytes;
+	u64 born_ns; /* CLOCK_MONOTONIC */
+	u32 stack;
+	u32 reserved;
+};
+
+struct stack_totals {
+	u64 allocs;
+	u64 alloc_bytes;
+	u64 frees;
+	u64 free_bytes;
+};
+
+enum event_kind {
+	EVENT_MAP = 1,
+	EVENT_UNMAP,
+	EVENT_REMAP_BEGIN,
+	EVENT_REMAP_END,
+	EVENT_EXEC,
+	EVENT_ALLOC,
+	EVENT_FREE,
+};
+
+enum event_flag {
+	/* The mapping was made inside an allocation: an arena. */
+	EVENT_NESTED = 1 << 0,
+	/* The mapping is backed by a file: it only takes the place of others. */
+	EVENT_FILE = 1 << 1,
+	/* The size is outside -z and -Z. */
+	EVENT_FILTERED = 1 << 2,
+};
+
+struct event {
+	u32 kind;
+	u32 flags;
+	u64 time_ns; /* CLOCK_MONOTONIC */
+	u64 address; /* 0 in EVENT_REMAP_END: the call failed */
+	u64 bytes;
+	u64 old_address;
+	u64 old_bytes;
+	u32 stack;
+	u32 thread;
+	u32 generation;
+	u32 map_flags; /* MAP_* of mmap(2) */
+};
+
+#endif

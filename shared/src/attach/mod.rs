@@ -1,0 +1,110 @@
+//! What this kernel can do, found by trying, and the probes themselves.
+
+mod self_test;
+mod uprobe;
+
+pub use self_test::{ProbeCost, Uprobes};
+pub use uprobe::{AttachError, Kind, Links, Probe, Way, attach};
+
+use std::io;
+use std::path::Path;
+
+use libbpf_rs::btf::types::Struct;
+use libbpf_rs::{Btf, ProgramType};
+
+/// Where the kernel describes its own types.
+const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Why nothing can be traced here at all.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The kernel was built without BTF.
+    #[error(
+        "this kernel has no type information ({KERNEL_BTF} is missing); \
+         a kernel built with CONFIG_DEBUG_INFO_BTF=y is needed"
+    )]
+    NoBtf,
+    /// BPF programs may not be loaded.
+    #[error("not permitted to load BPF programs: {0}")]
+    NotPermitted(String),
+    /// Anything else.
+    #[error("{doing}: {source}")]
+    Bpf {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        source: libbpf_rs::Error,
+    },
+}
+
+impl KernelError {
+    /// Tells a missing permission from any other failure.
+    pub fn new(doing: &'static str, source: libbpf_rs::Error) -> Self {
+        match source.kind() {
+            libbpf_rs::ErrorKind::PermissionDenied => Self::NotPermitted(missing_permission()),
+            _ => Self::Bpf { doing, source },
+        }
+    }
+}
+
+/// Which permission is missing, for a person who has to get it.
+pub fn missing_permission() -> String {
+    const NEEDED: [(u32, &str); 2] = [(39, "CAP_BPF"), (38, "CAP_PERFMON")];
+    const CAP_SYS_ADMIN: u32 = 21;
+    let effective = effective_capabilities().unwrap_or(0);
+    let has = |bit: u32| effective & (1 << bit) != 0;
+    let missing: Vec<&str> = NEEDED
+        .iter()
+        .filter(|(bit, _)| !has(*bit) && !has(CAP_SYS_ADMIN))
+        .map(|(_, name)| *name)
+        .collect();
+    if missing.is_empty() {
+        let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+        if lockdown.contains("[confidentiality]") {
+            return "the kernel is locked down (lockdown=confidentiality)".to_owned();
+        }
+        return "the capabilities are there, so a security module (or seccomp, in a container) \
+                forbids it"
+            .to_owned();
+    }
+    format!("{} missing; run as root (sudo)", missing.join(" and "))
+}
+
+fn effective_capabilities() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// Whether there is BTF, without which no program of the suite loads.
+pub fn check_btf() -> Result<(), KernelError> {
+    if Path::new(KERNEL_BTF).exists() { Ok(()) } else { Err(KernelError::NoBtf) }
+}
+
+/// Whether a hash map may take its elements as it fills, from a probe: before the kernel had an
+/// allocator of its own for BPF (6.1), loading such a program prints a warning on 5.10, and an
+/// element may not be had.
+pub fn has_bpf_allocator() -> bool {
+    Btf::from_vmlinux().is_ok_and(|btf| btf.type_by_name::<Struct<'_>>("bpf_mem_alloc").is_some())
+}
+
+/// Whether a uprobe program can ask for its attach cookie (5.15).
+pub fn has_attach_cookie() -> bool {
+    ProgramType::Kprobe
+        .is_helper_supported(libbpf_rs::libbpf_sys::BPF_FUNC_get_attach_cookie)
+        .unwrap_or(false)
+}
+
+/// The PID namespace of this process as `(device, inode)`, or `None` in the initial one.
+pub fn pid_namespace() -> io::Result<Option<(u64, u64)>> {
+    use std::os::unix::fs::MetadataExt;
+    /// PROC_PID_INIT_INO in linux/proc_ns.h.
+    const INITIAL: u64 = 0xEFFF_FFFC;
+    let metadata = std::fs::metadata("/proc/self/ns/pid")?;
+    Ok((metadata.ino() != INITIAL).then(|| (metadata.dev(), metadata.ino())))
+}
+
+/// Keeps libbpf's own messages off the terminal; errors carry what matters.
+pub fn silence_libbpf() {
+    libbpf_rs::set_print(None);
+}

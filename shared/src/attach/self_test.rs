@@ -1,0 +1,239 @@
+//! Which way of attaching uprobes works on this kernel, and what a hit costs on this machine:
+//! tried on two functions of our own, with a second thread, before any target is touched.
+
+use std::mem::MaybeUninit;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{Link, ProgramAttachType};
+
+use super::uprobe::{self, Kind, Links, Probe, Way};
+use super::{KernelError, has_attach_cookie};
+use crate::target::mappings::{Mappings, read_text_mappings};
+use crate::target::placement::Cost;
+
+#[allow(clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, unused)]
+mod skel {
+    include!(concat!(env!("OUT_DIR"), "/probe_test.skel.rs"));
+}
+
+#[cfg(target_arch = "x86_64")]
+std::arch::global_asm!(
+    ".pushsection .text",
+    ".globl memtools_probe_test_emulated",
+    ".type memtools_probe_test_emulated, @function",
+    "memtools_probe_test_emulated:",
+    "push rbp",
+    "pop rbp",
+    "ret",
+    ".globl memtools_probe_test_stepped",
+    ".type memtools_probe_test_stepped, @function",
+    "memtools_probe_test_stepped:",
+    "mov eax, edi",
+    "ret",
+    ".popsection",
+);
+
+#[cfg(target_arch = "aarch64")]
+std::arch::global_asm!(
+    ".pushsection .text",
+    ".globl memtools_probe_test_emulated",
+    ".type memtools_probe_test_emulated, @function",
+    "memtools_probe_test_emulated:",
+    "nop",
+    "ret",
+    ".globl memtools_probe_test_stepped",
+    ".type memtools_probe_test_stepped, @function",
+    "memtools_probe_test_stepped:",
+    "mov w0, w1",
+    "ret",
+    ".popsection",
+);
+
+unsafe extern "C" {
+    fn memtools_probe_test_emulated();
+    fn memtools_probe_test_stepped();
+}
+
+/// What a hit costs on this machine, in nanoseconds, with a program that only counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeCost {
+    /// An entry probe on an instruction that the kernel emulates.
+    pub emulated_ns: u64,
+    /// An entry probe on one that it single-steps.
+    pub stepped_ns: u64,
+    /// What a return probe adds to an entry probe.
+    pub return_ns: u64,
+}
+
+impl ProbeCost {
+    /// An entry probe.
+    pub fn entry_ns(&self, cost: Cost) -> u64 {
+        match cost {
+            Cost::Emulated => self.emulated_ns,
+            Cost::SingleStepped => self.stepped_ns,
+        }
+    }
+}
+
+/// How uprobes are attached on this kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Uprobes {
+    /// The best way that passed its test.
+    pub way: Way,
+    /// What a hit costs that way.
+    pub cost: ProbeCost,
+    /// Whether probes have attach cookies.
+    pub has_cookie: bool,
+}
+
+impl Uprobes {
+    /// Tries the ways from best to last.
+    ///
+    /// `any_thread` asks for the way that also works for a process whose leader has exited:
+    /// uprobe_multi attaches to one without an error, and sees nothing.
+    pub fn find(any_thread: bool) -> Result<Self, KernelError> {
+        let ways: &[Way] = if any_thread {
+            &[Way::PerfEvent]
+        } else {
+            &[Way::Session, Way::Multi, Way::PerfEvent]
+        };
+        let has_cookie = has_attach_cookie();
+        let mut last = None;
+        for &way in ways {
+            match try_way(way) {
+                Ok(Some(cost)) => return Ok(Self { way, cost, has_cookie }),
+                Ok(None) => {}
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(KernelError::new(
+            "attaching a uprobe to this tool itself, as a test",
+            last.unwrap_or_else(|| libbpf_rs::Error::from_raw_os_error(libc::EOPNOTSUPP)),
+        ))
+    }
+}
+
+/// Hits of a test that single-steps; one may take 25 µs.
+const STEPPED_HITS: u32 = 32;
+const EMULATED_HITS: u32 = 256;
+
+/// `None`: it attached, but hits went missing.
+fn try_way(way: Way) -> Result<Option<ProbeCost>, libbpf_rs::Error> {
+    let mut object = MaybeUninit::uninit();
+    let mut open = skel::ProbeTestSkelBuilder::default().open(&mut object)?;
+    let session = way == Way::Session;
+    open.progs.count_session.set_autoload(session);
+    open.progs.count_entry.set_autoload(!session);
+    open.progs.count_return.set_autoload(!session);
+    open.progs.empty_entry.set_autoload(false);
+    open.progs.empty_return.set_autoload(false);
+    if way == Way::Multi {
+        open.progs.count_entry.set_attach_type(ProgramAttachType::TraceUprobeMulti);
+        open.progs.count_return.set_attach_type(ProgramAttachType::TraceUprobeMulti);
+    }
+    let skel = open.load()?;
+    let (emulated, stepped) = own_probes()?;
+
+    let entry = |probe: Probe| -> Result<Vec<Link>, libbpf_rs::Error> {
+        let (program, kind) = if session {
+            (&skel.progs.count_session, Kind::Session)
+        } else {
+            (&skel.progs.count_entry, Kind::Entry)
+        };
+        attach_to_self(program, way, kind, probe)
+    };
+    let count = || {
+        skel.maps.bss_data.as_deref().map_or((0, 0), |bss| {
+            // SAFETY: both are counters that the kernel adds to in memory shared with us.
+            unsafe { ((&raw const bss.entries).read_volatile(), (&raw const bss.returns).read_volatile()) }
+        })
+    };
+
+    let mut links = Links::default();
+    links.extend(entry(emulated)?);
+    let emulated_ns = time_hits(EMULATED_HITS, call_emulated);
+    let seen = hits_of_second_thread(count);
+    let mut cost = ProbeCost {
+        emulated_ns,
+        stepped_ns: 0,
+        return_ns: 0,
+    };
+    if session {
+        // The pair cannot be told apart: an entry costs about two fifths of it.
+        cost.return_ns = emulated_ns * 3 / 5;
+        cost.emulated_ns = emulated_ns - cost.return_ns;
+    } else {
+        links.extend(attach_to_self(&skel.progs.count_return, way, Kind::Return, emulated)?);
+        cost.return_ns = time_hits(EMULATED_HITS, call_emulated).saturating_sub(emulated_ns);
+    }
+    links.extend(entry(stepped)?);
+    cost.stepped_ns = time_hits(STEPPED_HITS, call_stepped).saturating_sub(if session { cost.return_ns } else { 0 });
+    let expects_return = if session { 1 } else { 0 };
+    Ok((seen == (1, expects_return)).then_some(cost))
+}
+
+fn attach_to_self(
+    program: &libbpf_rs::ProgramMut<'_>,
+    way: Way,
+    kind: Kind,
+    probe: Probe,
+) -> Result<Vec<Link>, libbpf_rs::Error> {
+    let path = Path::new("/proc/self/exe");
+    uprobe::attach(program, way, kind, std::process::id(), path, &[probe])
+        .map_err(uprobe::AttachError::into_source)
+}
+
+fn call_emulated() {
+    // SAFETY: a function of our own that pushes, pops and returns.
+    unsafe { memtools_probe_test_emulated() }
+}
+
+fn call_stepped() {
+    // SAFETY: a function of our own that writes a scratch register and returns.
+    unsafe { memtools_probe_test_stepped() }
+}
+
+/// The fastest of four rounds: whatever disturbs a round only makes it slower.
+fn time_hits(hits: u32, call: fn()) -> u64 {
+    let round = || {
+        let start = Instant::now();
+        for _ in 0..hits / 4 {
+            call();
+        }
+        start.elapsed()
+    };
+    let best = (0..4).map(|_| round()).min().unwrap_or(Duration::ZERO);
+    (best.as_nanos() / u128::from(hits / 4)) as u64
+}
+
+/// Some kernels drop the hits of every thread but one.
+fn hits_of_second_thread(count: impl Fn() -> (u64, u64)) -> (u64, u64) {
+    let before = count();
+    let _ = std::thread::spawn(call_emulated).join();
+    let after = count();
+    (after.0 - before.0, after.1 - before.1)
+}
+
+/// Where our two functions lie in our own file.
+fn own_probes() -> Result<(Probe, Probe), libbpf_rs::Error> {
+    let pid = std::process::id();
+    let mut mappings = Mappings::default();
+    for record in read_text_mappings(pid)? {
+        mappings.insert(pid, &record, 0);
+    }
+    let probe = |address: u64| {
+        let mapping = mappings
+            .find(address, 0)
+            .ok_or_else(|| libbpf_rs::Error::from_raw_os_error(libc::EFAULT))?;
+        Ok::<_, libbpf_rs::Error>(Probe {
+            file_offset: mapping.offset_of(address),
+            cookie: 0,
+        })
+    };
+    Ok((
+        probe(memtools_probe_test_emulated as *const () as u64)?,
+        probe(memtools_probe_test_stepped as *const () as u64)?,
+    ))
+}

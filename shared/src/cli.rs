@@ -1,0 +1,126 @@
+//! What all command lines share: exit codes, signals, and a standard output that may close.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// A failure of the system: one line says the cause and the remedy.
+pub const EXIT_FAILURE: u8 = 1;
+/// Bad input: arguments that do not fit, or a target that cannot be one.
+pub const EXIT_USAGE: u8 = 2;
+/// More was leaked than `--fail-above` allows: LeakSanitizer's default exit code.
+pub const EXIT_LEAK: u8 = 23;
+/// The command cannot be executed, as shells and env(1) have it.
+pub const EXIT_NOT_EXECUTABLE: u8 = 126;
+/// The command was not found, likewise.
+pub const EXIT_NOT_FOUND: u8 = 127;
+
+/// An error that knows its exit code, because it is the user's input that has to change.
+#[derive(Debug)]
+pub struct UserError {
+    message: String,
+    code: u8,
+}
+
+impl UserError {
+    /// Bad input: exit code 2.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::with_code(message, EXIT_USAGE)
+    }
+
+    /// An error with an exit code of its own.
+    pub fn with_code(message: impl Into<String>, code: u8) -> Self {
+        Self {
+            message: message.into(),
+            code,
+        }
+    }
+
+    /// The exit code of the process.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+impl fmt::Display for UserError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for UserError {}
+
+/// Prints `TOOL: error: …` on one line of standard error and returns the code to exit with.
+pub fn report_error(tool: &str, message: &str, code: u8) -> ExitCode {
+    note(&format!("{tool}: error: {}", one_line(message)));
+    ExitCode::from(code)
+}
+
+/// Prints a line on standard error; one that is closed is no reason to fail.
+pub fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{}", crate::output::clean(line));
+}
+
+fn one_line(message: &str) -> String {
+    let parts: Vec<_> = message.lines().map(str::trim).collect();
+    parts.join(" ").trim_end().to_owned()
+}
+
+/// Whether the reader of standard output is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Reader {
+    /// It read on.
+    There,
+    /// It closed the pipe: end quietly, there is nobody to tell.
+    Gone,
+}
+
+/// Writes a whole report to standard output at once.
+pub fn print(text: &str) -> io::Result<Reader> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(error),
+    }
+}
+
+/// Calls `on_signal` from a thread of its own for each SIGINT, SIGTERM and SIGHUP from now on.
+/// SIGHUP stays ignored where it is (nohup).
+pub fn watch_signals(on_signal: impl Fn(i32) + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    if !is_ignored(SIGHUP) {
+        signals.add_signal(SIGHUP)?;
+    }
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                on_signal(signal);
+            }
+        })?;
+    Ok(())
+}
+
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: only asks for the present action, into our own variable.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_take_one_line() {
+        assert_eq!(one_line("a\n  b\n"), "a b");
+    }
+}

@@ -1,0 +1,182 @@
+//! Reading BPF maps: in batches, summed over CPUs, or in place.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::AsRawFd;
+use std::ptr::NonNull;
+
+use libbpf_rs::{MapCore, MapFlags};
+use plain::Plain;
+
+/// What went wrong with a map.
+#[derive(Debug, thiserror::Error)]
+pub enum MapError {
+    /// The system call failed.
+    #[error("reading the BPF map {map}: {source}")]
+    Read {
+        /// The map's name.
+        map: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn failed(map: &dyn MapCore, source: io::Error) -> MapError {
+    MapError::Read {
+        map: map.name().to_string_lossy().into_owned(),
+        source,
+    }
+}
+
+/// Entries asked for at once; a bucket never holds nearly as many.
+const BATCH: usize = 4096;
+
+/// Calls `visit` for every entry of a hash map, in batches.
+///
+/// libbpf-rs takes a short batch for the last one and so loses entries; here only `ENOENT` ends
+/// the walk. Entries that come or go meanwhile may or may not be seen; no other is missed.
+pub fn for_each_entry<K, V>(
+    map: &impl MapCore,
+    mut visit: impl FnMut(&K, &V),
+) -> Result<(), MapError>
+where
+    K: Plain + Copy + Default,
+    V: Plain + Copy + Default,
+{
+    let mut size = BATCH;
+    let mut keys = vec![K::default(); size];
+    let mut values = vec![V::default(); size];
+    // The kernel keeps its place in a token of four bytes (a bucket number) or a key.
+    let mut token = vec![0_u8; size_of::<K>().max(8)];
+    let mut next = token.clone();
+    let mut first = true;
+    loop {
+        let mut count = size as u32;
+        let start = if first { std::ptr::null_mut() } else { token.as_mut_ptr().cast() };
+        // SAFETY: keys and values hold `count` entries of the map's own sizes (K and V are the
+        // types the map was made with), and the tokens are as long as the kernel writes.
+        let status = unsafe {
+            libbpf_sys::bpf_map_lookup_batch(
+                map.as_fd().as_raw_fd(),
+                start,
+                next.as_mut_ptr().cast(),
+                keys.as_mut_ptr().cast(),
+                values.as_mut_ptr().cast(),
+                &raw mut count,
+                std::ptr::null(),
+            )
+        };
+        let error = (status != 0).then(|| io::Error::from_raw_os_error(-status));
+        match error.as_ref().and_then(io::Error::raw_os_error) {
+            // A bucket did not fit: nothing of it was handed out.
+            Some(libc::ENOSPC) if count == 0 => {
+                size *= 2;
+                keys.resize(size, K::default());
+                values.resize(size, V::default());
+                continue;
+            }
+            None | Some(libc::ENOENT | libc::ENOSPC) => {}
+            Some(_) => return Err(failed(map, error.unwrap_or_else(io::Error::last_os_error))),
+        }
+        for (key, value) in keys.iter().zip(&values).take(count as usize) {
+            visit(key, value);
+        }
+        if error.is_some_and(|e| e.raw_os_error() == Some(libc::ENOENT)) {
+            return Ok(());
+        }
+        std::mem::swap(&mut token, &mut next);
+        first = false;
+    }
+}
+
+/// The counters of a per-CPU array of `u64`, each summed over all CPUs.
+pub fn summed_counters(map: &impl MapCore, count: u32) -> Result<Vec<u64>, MapError> {
+    (0..count)
+        .map(|index| {
+            let values = map
+                .lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)
+                .map_err(|error| failed(map, io::Error::other(error)))?
+                .unwrap_or_default();
+            Ok(values.iter().map(|bytes| word(bytes)).fold(0, u64::wrapping_add))
+        })
+        .collect()
+}
+
+fn word(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |chunk| u64::from_ne_bytes(*chunk))
+}
+
+/// A `BPF_F_MMAPABLE` array, read in place without a system call.
+#[derive(Debug)]
+pub struct MappedArray<T> {
+    memory: NonNull<libc::c_void>,
+    bytes: usize,
+    stride: usize,
+    entries: usize,
+    element: PhantomData<T>,
+}
+
+// SAFETY: the mapping is read-only and stays where it is until drop; elements are read by volatile
+// copies, so that it does not matter which thread does it.
+unsafe impl<T: Send> Send for MappedArray<T> {}
+
+impl<T: Plain + Copy> MappedArray<T> {
+    /// Maps an array whose elements are `T`.
+    pub fn new(map: &impl MapCore) -> Result<Self, MapError> {
+        let stride = (map.value_size() as usize).next_multiple_of(8);
+        let entries = map.max_entries() as usize;
+        let bytes = stride * entries;
+        assert_eq!(map.value_size() as usize, size_of::<T>(), "element type of {:?}", map.name());
+        // SAFETY: a new read-only mapping of a descriptor that we hold; nothing else is touched.
+        let memory = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ,
+                libc::MAP_SHARED,
+                map.as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        if memory == libc::MAP_FAILED {
+            return Err(failed(map, io::Error::last_os_error()));
+        }
+        let memory = NonNull::new(memory)
+            .ok_or_else(|| failed(map, io::Error::from_raw_os_error(libc::EFAULT)))?;
+        Ok(Self {
+            memory,
+            bytes,
+            stride,
+            entries,
+            element: PhantomData,
+        })
+    }
+
+    /// How many elements there are.
+    pub fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    /// A copy of one element; the kernel may be writing to it.
+    pub fn get(&self, index: usize) -> Option<T> {
+        if index >= self.entries {
+            return None;
+        }
+        // SAFETY: inside the mapping by the check above; T is Plain, so any bytes are a value.
+        Some(unsafe {
+            self.memory.as_ptr().cast::<u8>().add(index * self.stride).cast::<T>().read_volatile()
+        })
+    }
+}
+
+impl<T> Drop for MappedArray<T> {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping; nobody holds a reference into it.
+        unsafe { libc::munmap(self.memory.as_ptr(), self.bytes) };
+    }
+}

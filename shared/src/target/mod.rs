@@ -1,0 +1,11 @@
+//! The process that is looked at: whether it can be a target, what it maps, where probes go.
+
+pub mod command;
+pub mod elf;
+pub mod mapping_events;
+pub mod mappings;
+pub mod object;
+pub mod placement;
+mod process;
+
+pub use process::{Target, TargetError};

@@ -1,0 +1,136 @@
+//! A file with code that a target maps, held open so that it stays what it was: deleted, replaced
+//! or in another mount namespace.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What a file is, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId {
+    /// The device that it is on, as `major << 32 | minor`.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+}
+
+impl FileId {
+    /// From the two halves that /proc and perf events give.
+    pub fn new(major: u32, minor: u32, inode: u64) -> Self {
+        Self {
+            device: u64::from(major) << 32 | u64::from(minor),
+            inode,
+        }
+    }
+
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let device = metadata.dev();
+        Ok(Self::new(libc::major(device), libc::minor(device), metadata.ino()))
+    }
+}
+
+/// An opened object.
+#[derive(Debug)]
+pub struct Object {
+    id: FileId,
+    path: PathBuf,
+    file: File,
+}
+
+impl Object {
+    /// Opens a file by its path in our own mount namespace.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        Ok(Self {
+            id: FileId::of(&file)?,
+            path: path.to_owned(),
+            file,
+        })
+    }
+
+    /// Opens what a thread maps: by its address, which is right for deleted files as well, else
+    /// through the thread's root, else by the plain path. The first that is the same inode wins.
+    pub fn open_mapped(tid: u32, range: (u64, u64), path: &Path, inode: u64) -> io::Result<Self> {
+        let by_address = format!("/proc/{tid}/map_files/{:x}-{:x}", range.0, range.1);
+        let by_root = format!("/proc/{tid}/root{}", path.display());
+        for candidate in [Path::new(&by_address), Path::new(&by_root), path] {
+            let Ok(file) = File::open(candidate) else {
+                continue;
+            };
+            let id = FileId::of(&file)?;
+            if id.inode == inode && file.metadata()?.is_file() {
+                return Ok(Self {
+                    id,
+                    path: path.to_owned(),
+                    file,
+                });
+            }
+        }
+        Err(io::Error::from_raw_os_error(libc::ENOENT))
+    }
+
+    /// Which file it is.
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// Its path as the target sees it: for people.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The last part of its path: for people.
+    pub fn name(&self) -> String {
+        let path = self.path.to_string_lossy();
+        let path = path.strip_suffix(" (deleted)").unwrap_or(&path);
+        path.rsplit('/').next().unwrap_or(path).to_owned()
+    }
+
+    /// A path by which this process and the kernel on its behalf reach the very file.
+    pub fn open_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
+    /// The best path for reading symbols: the real one where it still is the same file, because
+    /// separate debug info is looked for beside it.
+    pub fn symbol_path(&self) -> PathBuf {
+        match File::open(&self.path).and_then(|file| FileId::of(&file)) {
+            Ok(id) if id == self.id => self.path.clone(),
+            _ => self.open_path(),
+        }
+    }
+
+    /// Whether a user means this object by `name`: its path, its file name, or the library's
+    /// short name (`c` and `libc` for libc.so.6, `jemalloc` for libjemalloc.so.2).
+    pub fn is_called(&self, name: &str) -> bool {
+        if name.contains('/') {
+            return Self::open(Path::new(name)).is_ok_and(|other| other.id == self.id);
+        }
+        let own = self.name();
+        let stem = own.split(['.', '-']).next().unwrap_or(&own);
+        own == name || stem == name || stem.strip_prefix("lib") == Some(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_stays_reachable_when_it_is_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("libthing-2.1.so.6");
+        std::fs::write(&path, b"x").unwrap();
+        let object = Object::open(&path).unwrap();
+        assert_eq!(object.symbol_path(), path);
+        assert!(object.is_called("thing") && object.is_called("libthing"));
+        assert!(object.is_called("libthing-2.1.so.6") && object.is_called(path.to_str().unwrap()));
+        assert!(!object.is_called("thin"));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(object.symbol_path(), object.open_path());
+        assert_eq!(std::fs::read(object.open_path()).unwrap(), b"x");
+    }
+}

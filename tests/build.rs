@@ -1,0 +1,199 @@
+//! Compiles the workloads into OUT_DIR/workloads.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Frame pointers and no tail calls: the stack is what the source says.
+const C_FLAGS: &[&str] = &[
+    "-g",
+    "-O1",
+    "-fno-omit-frame-pointer",
+    "-fno-optimize-sibling-calls",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unused-parameter",
+    "-pthread",
+];
+
+const C_PROGRAMS: &[&str] = &[
+    "basic",
+    "bigblocks",
+    "busy",
+    "deadleader",
+    "deep",
+    "demo",
+    "dlopen",
+    "escape",
+    "exact",
+    "exec",
+    "exits",
+    "fork",
+    "inlined",
+    "pairs",
+    "realloc_race",
+    "signals",
+    "threads",
+    "wrappers",
+];
+
+const WITHOUT_LIBC: &[&str] = &[
+    "-nostdlib",
+    "-static",
+    "-ffreestanding",
+    "-fno-stack-protector",
+    "-fno-pic",
+    "-no-pie",
+];
+
+const PLUGINS: &[&str] = &["one", "two", "three"];
+
+struct Builder {
+    source: PathBuf,
+    out: PathBuf,
+}
+
+impl Builder {
+    fn c_compiler(&self, name: &str, flags: &[&str]) -> Command {
+        let mut command = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()));
+        command.args(C_FLAGS).args(flags).arg("-o");
+        command.arg(self.out.join(name));
+        command
+    }
+
+    fn c(&self, name: &str, source: &str, flags: &[&str]) {
+        run(self.c_compiler(name, flags).arg(self.source.join(source)));
+    }
+
+    /// What not every machine can build: its tests skip themselves where the file is missing.
+    fn optional(&self, name: &str, source: &str, flags: &[&str]) {
+        let mut command = self.c_compiler(name, flags);
+        try_run(
+            command.arg(self.source.join(source)),
+            &self.out.join(name),
+            name,
+        );
+    }
+
+    fn musl(&self, name: &str, source: &str) {
+        let target = self.out.join(name);
+        let mut command = Command::new("musl-gcc");
+        command
+            .args(C_FLAGS)
+            .args(["-static", "-o"])
+            .arg(&target)
+            .arg(self.source.join(source));
+        try_run(&mut command, &target, name);
+    }
+
+    fn cpp(&self, name: &str) {
+        let mut command = Command::new(env::var_os("CXX").unwrap_or_else(|| "c++".into()));
+        command.args(C_FLAGS).args(["-std=c++17", "-o"]);
+        command.arg(self.out.join(name));
+        run(command.arg(self.source.join(format!("{name}.cpp"))));
+    }
+
+    fn rust(&self, name: &str, source: &str, flags: &[&str]) {
+        let mut command = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        command
+            .args(["--edition", "2024", "-g", "-C", "force-frame-pointers=yes"])
+            .args(flags)
+            .arg("-o")
+            .arg(self.out.join(name));
+        run(command.arg(self.source.join(source)));
+    }
+
+    fn own_allocator(&self) {
+        self.c("libown.so", "own_lib.c", &["-shared", "-fPIC"]);
+        let mut command = self.c_compiler("own", &[]);
+        command
+            .arg(self.source.join("own.c"))
+            .arg("-L")
+            .arg(&self.out);
+        run(command.args(["-lown", "-Wl,-rpath,$ORIGIN"]));
+    }
+
+    fn plugins(&self) {
+        for name in PLUGINS {
+            let define = format!("-DPLUGIN_NAME={name}");
+            let library = format!("libplugin_{name}.so");
+            self.c(&library, "dlopen_plugin.c", &["-shared", "-fPIC", &define]);
+        }
+    }
+
+    /// Writes an escape sequence into a name, which no assembler would let pass.
+    fn escape_names(&self) {
+        let path = self.out.join("escape");
+        let mut image = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let places: Vec<usize> = image
+            .windows(4)
+            .enumerate()
+            .filter(|(_, bytes)| bytes == b"QQ31")
+            .map(|(place, _)| place)
+            .collect();
+        assert!(!places.is_empty(), "{} has no QQ31", path.display());
+        for place in places {
+            image[place..place + 2].copy_from_slice(b"\x1b[");
+        }
+        fs::write(&path, image).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    }
+}
+
+fn run(command: &mut Command) {
+    let compiler = command.get_program().to_string_lossy().into_owned();
+    match command.status() {
+        Ok(status) if status.success() => {}
+        Ok(status) => panic!("{command:?}: {status}"),
+        Err(e) => {
+            panic!("{compiler}: {e}. `cargo xtask setup --for test` installs what is missing")
+        }
+    }
+}
+
+fn try_run(command: &mut Command, target: &Path, name: &str) {
+    // The one of an earlier build would speak for a compiler that is gone.
+    let _ = fs::remove_file(target);
+    let reason = match command.output() {
+        Ok(output) if output.status.success() => return,
+        Ok(output) => String::from_utf8_lossy(&output.stderr)
+            .lines()
+            .next_back()
+            .unwrap_or("failed")
+            .to_owned(),
+        Err(e) => format!("{}: {e}", command.get_program().to_string_lossy()),
+    };
+    println!("cargo:warning=workload {name} is not built, its tests will be skipped: {reason}");
+}
+
+fn main() {
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("workloads");
+    println!("cargo:rerun-if-changed=workloads");
+    for compiler in ["CC", "CXX"] {
+        println!("cargo:rerun-if-env-changed={compiler}");
+    }
+    println!("cargo:rustc-env=MEMTOOLS_WORKLOADS={}", out.display());
+    fs::create_dir_all(&out).unwrap_or_else(|e| panic!("{}: {e}", out.display()));
+
+    let builder = Builder {
+        source: manifest.join("workloads"),
+        out,
+    };
+    for name in C_PROGRAMS {
+        builder.c(name, &format!("{name}.c"), &[]);
+    }
+    builder.escape_names();
+    builder.c("nomalloc", "nomalloc.c", WITHOUT_LIBC);
+    builder.own_allocator();
+    builder.plugins();
+    builder.cpp("exceptions");
+    builder.rust("leak", "leak.rs", &[]);
+    builder.rust("leak-release", "leak.rs", &["-O"]);
+
+    builder.optional("exact-static", "exact.c", &["-static"]);
+    builder.optional("exact-lsan", "exact.c", &["-fsanitize=leak"]);
+    let for_32_bits: Vec<&str> = [&["-m32"], WITHOUT_LIBC].concat();
+    builder.optional("nomalloc-32", "nomalloc.c", &for_32_bits);
+    builder.musl("exact-musl", "exact.c");
+}

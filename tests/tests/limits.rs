@@ -1,0 +1,73 @@
+//! What is left out on purpose or for want of room is said, and the rest stays right.
+
+use memtools_tests::{Memleak, Workload, altered_code, trace, wait_until};
+
+const NO_ARGS: &[&str] = &[];
+
+/// One in ten of 100,000 blocks: the standard deviation is one percent.
+#[test]
+fn sampled_figures_are_scaled_and_marked() {
+    let session = trace("basic", &["many", "100000"], &["-s", "10"]);
+    let report = session.report();
+    let near = |found: u64, said: u64| found.abs_diff(said) * 5 <= said;
+    assert!(near(report.total_bytes(), session.truth.total_bytes()));
+    assert!(near(report.total_count(), session.truth.total_count()));
+    let figures = report.figures("leak_many");
+    assert!(near(figures.bytes, session.truth.total_bytes()));
+    assert!(report.json().to_string().contains("sampl"));
+}
+
+/// Blocks that find no room are lost, and counted as lost. Events are counted all the same.
+#[test]
+fn a_full_table_is_said() {
+    let flags = ["--max-allocs", "100"];
+    let session = trace("basic", &["many", "1000"], &flags).agrees_in_events();
+    let report = session.report();
+    assert!(!report.loss().is_empty());
+    assert!(report.total_count() < 1000);
+}
+
+#[test]
+fn a_table_that_is_just_large_enough_loses_nothing() {
+    let flags = ["--max-allocs", "1000"];
+    trace("basic", &["many", "1000"], &flags)
+        .agrees()
+        .agrees_in_events()
+        .lost_nothing();
+}
+
+/// A block without a stack is still a block: the total stays right.
+#[test]
+fn a_full_stack_storage_is_said() {
+    let flags = ["--stack-storage-size", "1"];
+    let session = trace("basic", NO_ARGS, &flags).agrees_in_events();
+    let report = session.report();
+    assert!(!report.loss().is_empty());
+    assert_eq!(report.total_bytes(), session.truth.total_bytes());
+    assert_eq!(report.total_count(), session.truth.total_count());
+}
+
+/// The target is freed of its probes while it runs, and the tool says why.
+#[test]
+fn too_much_overhead_detaches() {
+    let mut workload = Workload::start("busy", NO_ARGS);
+    let mut memleak = Memleak::attach(workload.pid(), &["--max-overhead", "1", "1"]);
+    workload.run();
+    memleak.wait_stderr("overhead");
+    wait_until("the probes are taken out", || {
+        altered_code(workload.pid()).is_empty()
+    });
+    if !memleak.has_ended() {
+        memleak.signal(libc::SIGINT);
+    }
+    let outcome = memleak.outcome();
+    assert!([0, 1].contains(&outcome.code()), "{outcome:?}");
+    workload.quit();
+}
+
+#[test]
+fn enough_room_for_overhead_keeps_it_attached() {
+    trace("basic", NO_ARGS, &["--max-overhead", "100"])
+        .agrees()
+        .lost_nothing();
+}

@@ -1,0 +1,364 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use memtools::cli::UserError;
+
+/// How many frames the kernel side can keep (MAX_FRAMES in stack.h).
+const MAX_STACK_DEPTH: u32 = 127;
+
+const EXAMPLES: &str = "\
+Examples:
+  memleak -p 1234              a report every 5 seconds, until Ctrl-C
+  memleak -p 1234 10 3         three reports, 10 seconds apart
+  memleak -p 1234 -o 60000     only what is older than a minute
+  memleak -- ./server --port 80    run a program, report what it had not freed at its end
+  memleak --fail-above 0 -- ./unit-tests   exit code 23 when anything was left over
+  memleak -p 1234 --json 1 3 | jq .total   for programs
+  memleak -p 1234 --explain    which probes would be used, and what they cost
+
+Exit codes: 0; the command's own, or 128 and its signal; 1 the system failed; 2 bad input;
+23 more than --fail-above; 126 and 127 the command cannot be executed, or is not there.";
+
+/// Shows which memory a running process allocated and did not free, by the stack that did.
+///
+/// Reports go to standard output, everything else to standard error.
+#[derive(Parser, Debug, Clone)]
+#[command(name = "memleak", version, after_help = EXAMPLES, max_term_width = 110)]
+#[allow(clippy::struct_excessive_bools)] // a command line is a set of switches
+pub struct Cli {
+    /// Trace the process with this PID
+    #[arg(short, long, value_name = "PID", value_parser = parse_pid, allow_negative_numbers = true)]
+    pub pid: Option<u32>,
+
+    /// Run a command (split at blanks) and trace it; `-- COMMAND ARG…` takes any arguments
+    #[arg(short, long, value_name = "CMD", conflicts_with_all = ["pid", "run"])]
+    command: Option<String>,
+
+    /// Run the command as this user
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+
+    /// Print every allocation and free as it happens
+    #[arg(short, long)]
+    pub trace: bool,
+
+    /// List the address and size of each block
+    #[arg(short = 'a', long)]
+    pub show_allocs: bool,
+
+    /// Hide blocks younger than this many milliseconds
+    #[arg(short, long, value_name = "AGE_MS", default_value_t = 500)]
+    pub older: u64,
+
+    /// Use only the totals kept per stack: cheaper to report, no ages, no -a
+    #[arg(short = 'C', long, conflicts_with = "show_allocs")]
+    pub combined_only: bool,
+
+    /// For kernel memory: drop an older record at the same address first
+    #[arg(short = 'F', long)]
+    wa_missing_free: bool,
+
+    /// Track one allocation in N, chosen at random; figures are scaled back up
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub sample_rate: u32,
+
+    /// How many stacks a text report lists
+    #[arg(short = 'T', long, value_name = "N", default_value_t = 10)]
+    pub top: usize,
+
+    /// Track only allocations of at least this size (bytes, or with K, M, G)
+    #[arg(short = 'z', long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub min_size: Option<u64>,
+
+    /// Track only allocations of at most this size
+    #[arg(short = 'Z', long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub max_size: Option<u64>,
+
+    /// The object that holds the allocator: a path, or a name as in `libc` or `jemalloc`
+    #[arg(short = 'O', long, value_name = "OBJECT")]
+    pub obj: Option<String>,
+
+    /// Trace the kernel's per-CPU allocator
+    #[arg(short = 'P', long)]
+    percpu: bool,
+
+    /// What the allocator's functions begin with, such as `je_`
+    #[arg(short = 'S', long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    pub symbols_prefix: String,
+
+    /// What puts a stack first
+    #[arg(long, value_enum, value_name = "KEY", default_value_t = SortKey::Bytes)]
+    pub sort: SortKey,
+
+    /// How many frames of a stack are kept
+    #[arg(long, value_name = "N", default_value_t = MAX_STACK_DEPTH,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_STACK_DEPTH)))]
+    pub perf_max_stack_depth: u32,
+
+    /// How many different stacks can be kept (1 KiB each)
+    #[arg(long, value_name = "N", default_value_t = 10240, value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
+    pub stack_storage_size: u32,
+
+    /// How many live blocks can be kept: at most about 110 bytes each, taken as they come
+    /// [default: 1048576; 262144 before Linux 6.1, where all of it is taken at once]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500_000_000))]
+    pub max_allocs: Option<u32>,
+
+    /// End after this many seconds, with a report
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub duration: Option<Duration>,
+
+    /// Detach when the probes take more than this share of the target's CPU time for 3 seconds
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    pub max_overhead: Option<f64>,
+
+    /// Exit with code 23 when the last report's total is above this
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub fail_above: Option<u64>,
+
+    /// Print reports as JSON, one object a line (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+
+    /// Show which probes would be used and what they would cost; attach nothing
+    #[arg(long)]
+    pub explain: bool,
+
+    /// Say more on standard error
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// Seconds between reports [default: 5 with -p and -c; none with `-- COMMAND`]
+    #[arg(value_name = "INTERVAL", value_parser = parse_seconds, allow_negative_numbers = true)]
+    pub interval: Option<Duration>,
+
+    /// How many reports
+    #[arg(value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// A command to run and trace from its first instruction on
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "pid")]
+    run: Vec<OsString>,
+}
+
+/// What stacks are ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SortKey {
+    /// The bytes of live blocks
+    #[value(alias = "size")]
+    Bytes,
+    /// How many there are
+    Count,
+    /// The age of the oldest
+    Age,
+    /// The bytes that came since the last report
+    Growth,
+}
+
+/// What is traced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A process that runs already.
+    Process(u32),
+    /// A command of our own.
+    Command(Vec<OsString>),
+}
+
+impl Cli {
+    /// Reads and checks the command line. The error is a page for `--help` and `--version`, else
+    /// one line.
+    pub fn read() -> Result<Self, CommandLine> {
+        let cli = Self::try_parse().map_err(CommandLine::from)?;
+        cli.check().map_err(CommandLine::Bad)?;
+        Ok(cli)
+    }
+
+    /// What is traced.
+    pub fn subject(&self) -> Result<Subject, UserError> {
+        if let Some(pid) = self.pid {
+            return Ok(Subject::Process(pid));
+        }
+        let words: Vec<OsString> = match &self.command {
+            Some(command) => command.split_whitespace().map(OsString::from).collect(),
+            None => self.run.clone(),
+        };
+        if words.is_empty() {
+            return Err(UserError::usage(
+                "tracing kernel memory is not there yet: name a process with -p PID, \
+                 or a program with -- COMMAND",
+            ));
+        }
+        Ok(Subject::Command(words))
+    }
+
+    /// The time between reports, if there are any before the end.
+    pub fn report_interval(&self) -> Option<Duration> {
+        const DEFAULT: Duration = Duration::from_secs(5);
+        let by_default = self.run.is_empty() && self.duration.is_none();
+        self.interval.or(by_default.then_some(DEFAULT))
+    }
+
+    fn check(&self) -> Result<(), UserError> {
+        if self.percpu || self.wa_missing_free {
+            let flag = if self.percpu { "-P" } else { "-F" };
+            return Err(UserError::usage(format!(
+                "{flag} is about kernel memory, which cannot be traced yet; \
+                 leave it out to trace a process with -p PID"
+            )));
+        }
+        self.subject()?;
+        if let (Some(min), Some(max)) = (self.min_size, self.max_size)
+            && min > max
+        {
+            return Err(UserError::usage(format!(
+                "-z {min} is above -Z {max}: no allocation is both"
+            )));
+        }
+        if self.user.is_some() && self.pid.is_some() {
+            return Err(UserError::usage("--user is for a command: use it with -- COMMAND"));
+        }
+        Ok(())
+    }
+}
+
+/// Why there is no command line to act on.
+#[derive(Debug)]
+pub enum CommandLine {
+    /// A page was asked for.
+    Page(String),
+    /// It cannot be understood.
+    Bad(UserError),
+}
+
+impl From<clap::Error> for CommandLine {
+    fn from(error: clap::Error) -> Self {
+        let text = error.render().to_string();
+        if !error.use_stderr() {
+            return Self::Page(text);
+        }
+        // clap's first paragraph says what is wrong, its second is a hint.
+        let first = text.split("\n\n").next().unwrap_or(&text);
+        let line: Vec<&str> = first.lines().map(str::trim).collect();
+        let line = line.join(" ");
+        let line = line.strip_prefix("error: ").unwrap_or(&line);
+        Self::Bad(UserError::usage(format!("{line} (see memleak --help)")))
+    }
+}
+
+fn parse_pid(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(pid) if pid > 0 && pid <= i32::MAX as u32 => Ok(pid),
+        _ => Err("a PID is a whole number above 0".to_owned()),
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    const LONGEST: f64 = 1e9;
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.001..=LONGEST).contains(&seconds) => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        _ => Err("a number of seconds above 0".to_owned()),
+    }
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent),
+        _ => Err("a percentage above 0, up to 100".to_owned()),
+    }
+}
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    let shift = match unit.to_ascii_lowercase().trim_end_matches('b').trim_end_matches('i') {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => return Err("a number of bytes, such as 4096, 64K or 2M".to_owned()),
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(1 << shift))
+        .ok_or_else(|| "a number of bytes, such as 4096, 64K or 2M".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &[&str]) -> Result<Cli, CommandLine> {
+        let cli = Cli::try_parse_from([&["memleak"], words].concat())?;
+        cli.check().map_err(CommandLine::Bad)?;
+        Ok(cli)
+    }
+
+    fn refusal(words: &[&str]) -> String {
+        match read(words) {
+            Err(CommandLine::Bad(error)) => {
+                assert_eq!(error.code(), 2);
+                error.to_string()
+            }
+            other => panic!("{words:?} gave {other:?}"),
+        }
+    }
+
+    #[test]
+    fn bcc_command_lines_run_unchanged() {
+        for line in [
+            "-p 7", "-p 7 -t", "-p 7 -a -o 60000", "-p 7 -s 5 -T 20 10 3", "-p 7 -z 16 -Z 32",
+            "-p 7 -O libc -S je_", "-p 7 -C", "-p 7 --combined-only --sort count", "-p 7 --top 5",
+            "-p 7 --sort size", "-p 7 --perf-max-stack-depth 64 --stack-storage-size 20480 5",
+            "--pid 7 --trace --show-allocs --older 1000 --sample-rate 10 --min-size 1 --max-size 9",
+        ] {
+            let words: Vec<&str> = line.split(' ').collect();
+            assert!(read(&words).is_ok(), "{line}: {:?}", read(&words));
+        }
+        let cli = read(&["-c", "allocate 5 now"]).unwrap();
+        let words = ["allocate", "5", "now"].map(OsString::from).to_vec();
+        assert_eq!(cli.subject().unwrap(), Subject::Command(words));
+    }
+
+    #[test]
+    fn a_command_takes_its_own_flags() {
+        let cli = read(&["5", "2", "--", "prog", "-p", "--json"]).unwrap();
+        assert_eq!(cli.count, Some(2));
+        let words = ["prog", "-p", "--json"].map(OsString::from).to_vec();
+        assert_eq!(cli.subject().unwrap(), Subject::Command(words));
+        assert_eq!(read(&["--", "prog"]).unwrap().report_interval(), None);
+        assert!(read(&["-c", "prog"]).unwrap().report_interval().is_some());
+    }
+
+    #[test]
+    fn bad_input_is_one_line_with_a_remedy() {
+        for words in [
+            &["-p", "0"][..], &["-p", "-5"], &["-p", "abc"], &["-p", "7", "0"], &["-p", "7", "-1"],
+            &["-p", "7", "nan"], &["-p", "7", "1", "0"], &["-p", "7", "-z", "9", "-Z", "3"],
+            &["-p", "7", "-s", "0"], &["-p", "7", "-z", "1X"], &["-p", "7", "-T", "x"],
+            &["-p", "7", "--max-overhead", "0"], &["-p", "7", "--perf-max-stack-depth", "128"],
+            &["-p", "7", "--no-such-flag"], &["-p", "7", "-F"], &["-P"], &[], &["-p", "7", "--user", "x"],
+            &["-p", "7", "--", "x"], &["-p", "7", "-a", "-C"],
+        ] {
+            let line = refusal(words);
+            assert!(!line.contains('\n') && !line.is_empty(), "{words:?}: {line}");
+        }
+    }
+
+    #[test]
+    fn sizes_take_units() {
+        assert_eq!(parse_bytes("64K"), Ok(65536));
+        assert_eq!(parse_bytes("2MiB"), Ok(2 << 20));
+        assert_eq!(parse_bytes("0"), Ok(0));
+        assert!(parse_bytes("99999999999T").is_err());
+        assert!(parse_bytes("K").is_err());
+    }
+}

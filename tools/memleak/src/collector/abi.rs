@@ -1,0 +1,136 @@
+//! The kernel side's structures (bpf/memleak.h, bpf/include/stack.h), checked for size.
+
+use plain::Plain;
+
+use super::kernel::types;
+
+/// MAX_FRAMES in stack.h.
+pub const MAX_FRAMES: usize = 127;
+/// STACK_UNKNOWN: the slot of stacks that found no room.
+pub const UNKNOWN_STACK: u32 = 0;
+/// enum stack_flag.
+pub const STACK_TRUNCATED: u32 = 1;
+pub const STACK_CUT: u32 = 2;
+
+/// enum event_kind.
+pub const EVENT_MAP: u32 = 1;
+pub const EVENT_UNMAP: u32 = 2;
+pub const EVENT_REMAP_BEGIN: u32 = 3;
+pub const EVENT_REMAP_END: u32 = 4;
+pub const EVENT_EXEC: u32 = 5;
+pub const EVENT_ALLOC: u32 = 6;
+pub const EVENT_FREE: u32 = 7;
+
+/// enum event_flag.
+pub const EVENT_NESTED: u32 = 1;
+pub const EVENT_FILE: u32 = 2;
+pub const EVENT_FILTERED: u32 = 4;
+
+/// enum counter, in order.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+#[allow(missing_docs)] // described in memleak.h
+pub enum Counter {
+    NestedCalls,
+    AnchorHits,
+    IgnoredCalls,
+    MappingHits,
+    Failed,
+    UntrackedFrees,
+    Maps,
+    Unmaps,
+    Remaps,
+    SampledOut,
+    LossAllocs,
+    LossAllocBytes,
+    LossMissedFrees,
+    LossMissedReturns,
+    LossStacks,
+    LossTruncatedStacks,
+    LossThreads,
+    LossMappingEvents,
+    LossTraceEvents,
+}
+
+/// COUNTERS.
+pub const COUNTERS: u32 = Counter::LossTraceEvents as u32 + 1;
+
+/// struct block_key.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct BlockKey {
+    pub address: u64,
+    pub process: u32,
+    pub generation: u32,
+}
+
+/// struct block.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Block {
+    pub bytes: u64,
+    pub born_ns: u64,
+    pub stack: u32,
+    pub reserved: u32,
+}
+
+/// struct stack_totals.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct StackTotals {
+    pub allocs: u64,
+    pub alloc_bytes: u64,
+    pub frees: u64,
+    pub free_bytes: u64,
+}
+
+/// struct stack.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Stack {
+    pub hash: u64,
+    pub first_seen_ns: u64,
+    pub depth: u32,
+    pub flags: u32,
+    pub generation: u32,
+    pub reserved: u32,
+    pub frames: [u64; MAX_FRAMES],
+}
+
+/// struct event.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Event {
+    pub kind: u32,
+    pub flags: u32,
+    pub time_ns: u64,
+    pub address: u64,
+    pub bytes: u64,
+    pub old_address: u64,
+    pub old_bytes: u64,
+    pub stack: u32,
+    pub thread: u32,
+    pub generation: u32,
+    pub map_flags: u32,
+}
+
+// SAFETY: each is repr(C), of integers alone, without padding (the sizes below say so): any bytes
+// are a value.
+unsafe impl Plain for BlockKey {}
+// SAFETY: as above.
+unsafe impl Plain for Block {}
+// SAFETY: as above.
+unsafe impl Plain for StackTotals {}
+// SAFETY: as above.
+unsafe impl Plain for Stack {}
+// SAFETY: as above.
+unsafe impl Plain for Event {}
+
+const _: () = {
+    assert!(size_of::<BlockKey>() == size_of::<types::block_key>());
+    assert!(size_of::<Block>() == size_of::<types::block>());
+    assert!(size_of::<StackTotals>() == size_of::<types::stack_totals>());
+    assert!(size_of::<Stack>() == size_of::<types::stack>());
+    assert!(size_of::<Stack>() == 32 + 8 * MAX_FRAMES);
+    assert!(size_of::<Event>() == size_of::<types::event>());
+};

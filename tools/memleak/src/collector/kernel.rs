@@ -1,0 +1,321 @@
+//! The kernel side, loaded and attached: maps in, plain values out.
+
+use std::mem::MaybeUninit;
+
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{Link, MapCore, MapFlags, OpenObject, ProgramAttachType, ProgramMut};
+use memtools::attach::{self, AttachError, KernelError, Kind, Links, Probe, Uprobes, Way};
+use memtools::events::EventReader;
+use memtools::maps::{self, MapError, MappedArray};
+use memtools::target::object::Object;
+
+use super::abi::{BlockKey, COUNTERS, Counter, Event, Stack, StackTotals};
+use super::{Options, abi};
+use crate::functions::Role;
+use crate::plan::Plan;
+
+#[allow(clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, unused)]
+mod skel {
+    include!(concat!(env!("OUT_DIR"), "/memleak.skel.rs"));
+}
+
+pub use skel::types;
+
+/// The default of `--max-allocs` where memory is taken as blocks come.
+pub const DEFAULT_BLOCKS: u32 = 1 << 20;
+/// The default where all of it is taken at once.
+pub const DEFAULT_BLOCKS_PREALLOCATED: u32 = 256 << 10;
+/// A block's share of the table when it is full, in bytes: key, value, the element around them
+/// (rounded up by the allocator) and its bucket.
+pub const BYTES_PER_BLOCK: u64 = 96 + 16;
+
+/// BPF_F_NO_PREALLOC in linux/bpf.h.
+const NO_PREALLOC: u32 = 1;
+/// Threads before 6.1, where the table is there at once: 400 bytes each.
+const PREALLOCATED_THREADS: u32 = 8192;
+
+/// The loaded and attached programs.
+pub struct Kernel {
+    skel: skel::MemleakSkel<'static>,
+    links: Links,
+    uprobes: Uprobes,
+    attach_pid: u32,
+    totals: MappedArray<StackTotals>,
+    stacks: MappedArray<Stack>,
+}
+
+impl Kernel {
+    /// Loads the programs for a process. Nothing is attached yet.
+    pub fn load(options: &Options, uprobes: Uprobes, pid: u32) -> Result<Self, KernelError> {
+        let failed = |source| KernelError::new("loading memleak's BPF programs", source);
+        // The object has to outlive the skeleton, and both live until the process ends.
+        let object: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
+        let mut open = skel::MemleakSkelBuilder::default().open(object).map_err(failed)?;
+        configure(&mut open, options, uprobes, pid).map_err(failed)?;
+        choose_programs(&mut open, uprobes.way);
+        size_maps(&mut open, options).map_err(failed)?;
+        let mut skel = open.load().map_err(failed)?;
+        fill_free_slots(&skel, options.stack_slots).map_err(failed)?;
+        if let Some(bss) = skel.maps.bss_data.as_deref_mut() {
+            bss.text_ranges[0].end = u64::MAX;
+        }
+        let mapped = |error: MapError| failed(libbpf_rs::Error::from(std::io::Error::other(error)));
+        Ok(Self {
+            totals: MappedArray::new(&skel.maps.totals).map_err(mapped)?,
+            stacks: MappedArray::new(&skel.maps.stacks).map_err(mapped)?,
+            skel,
+            links: Links::default(),
+            uprobes,
+            attach_pid: pid,
+        })
+    }
+
+    /// Attaches what tells the life of the process: exec, and the end of threads.
+    pub fn attach_life(&mut self) -> Result<(), KernelError> {
+        let failed = |source| KernelError::new("attaching to the scheduler's tracepoints", source);
+        let exec = self.skel.progs.process_exec.attach().map_err(failed)?;
+        let exit = self.skel.progs.thread_exit.attach().map_err(failed)?;
+        self.links.extend([exec, exit]);
+        Ok(())
+    }
+
+    /// Attaches a plan's probes, the freeing ones first. `thread` stands for the process with
+    /// probes that any of its threads can carry.
+    pub fn attach(&mut self, plan: &Plan, thread: u32) -> Result<(), AttachError> {
+        if self.uprobes.way == Way::PerfEvent {
+            self.attach_pid = thread;
+        }
+        for role in Role::ALL {
+            for (object, probes) in plan.by_object(role) {
+                let links = self.attach_role(role, &object, &probes)?;
+                self.links.extend(links);
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_role(
+        &self,
+        role: Role,
+        object: &Object,
+        probes: &[Probe],
+    ) -> Result<Vec<Link>, AttachError> {
+        let attach = |program: &ProgramMut<'_>, kind| {
+            let way = self.uprobes.way;
+            attach::attach(program, way, kind, self.attach_pid, &object.open_path(), probes)
+        };
+        let progs = &self.skel.progs;
+        let (entry, session) = match role {
+            Role::Free => return attach(&progs.free_enter, Kind::Entry),
+            Role::Munmap => return attach(&progs.munmap_enter, Kind::Entry),
+            Role::Anchor => return attach(&progs.anchor_enter, Kind::Entry),
+            Role::Malloc => (&progs.malloc_enter, &progs.malloc_session),
+            Role::Calloc => (&progs.calloc_enter, &progs.calloc_session),
+            Role::Memalign => (&progs.memalign_enter, &progs.memalign_session),
+            Role::PosixMemalign => (&progs.posix_memalign_enter, &progs.posix_memalign_session),
+            Role::Realloc => (&progs.realloc_enter, &progs.realloc_session),
+            Role::Reallocarray => (&progs.reallocarray_enter, &progs.reallocarray_session),
+            Role::Mmap => (&progs.mmap_enter, &progs.mmap_session),
+            Role::Mremap => (&progs.mremap_enter, &progs.mremap_session),
+        };
+        if self.uprobes.way == Way::Session {
+            return attach(session, Kind::Session);
+        }
+        // The return first: an entry without its return would leave the thread inside the call.
+        let mut links = attach(&progs.call_leave, Kind::Return)?;
+        links.extend(attach(entry, Kind::Entry)?);
+        Ok(links)
+    }
+
+    /// Tells a kernel without attach cookies what lies at a probe's address.
+    pub fn set_cookie(&self, address: u64, cookie: u64) -> Result<(), libbpf_rs::Error> {
+        let map = &self.skel.maps.probe_cookies;
+        map.update(&address.to_ne_bytes(), &cookie.to_ne_bytes(), MapFlags::ANY)
+    }
+
+    /// Takes all probes out.
+    pub fn detach(&mut self) {
+        self.links = Links::default();
+    }
+
+    /// Begins or ends recording.
+    pub fn enable(&mut self, enabled: bool) {
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            // SAFETY: a word that the kernel side reads at any time.
+            unsafe { (&raw mut bss.enabled).write_volatile(u32::from(enabled)) };
+        }
+    }
+
+    /// From now on stacks are others, although their addresses may be the same.
+    pub fn begin_epoch(&mut self) {
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            let epoch = &raw mut bss.epoch;
+            // SAFETY: only this side writes the word; the kernel side reads it at any time.
+            unsafe { epoch.write_volatile(epoch.read_volatile().wrapping_add(1)) };
+        }
+    }
+
+    /// Where text can lie: the program, and the rest.
+    pub fn set_text_ranges(&mut self, ranges: [(u64, u64); 2]) {
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            // Upwards first, so that no moment has less than both the old and the new range.
+            for (range, (start, end)) in bss.text_ranges.iter_mut().zip(ranges).rev() {
+                // SAFETY: words that the kernel side reads at any time.
+                unsafe {
+                    (&raw mut range.start).write_volatile(start);
+                    (&raw mut range.end).write_volatile(end);
+                }
+            }
+        }
+    }
+
+    /// The number of the present image: each exec begins a new one.
+    pub fn generation(&self) -> u32 {
+        self.skel.maps.bss_data.as_deref().map_or(0, |bss| {
+            // SAFETY: a word that the kernel side writes at any time.
+            unsafe { (&raw const bss.generation).read_volatile() }
+        })
+    }
+
+    /// The ring buffer.
+    pub fn events(&self) -> Result<EventReader<Event>, libbpf_rs::Error> {
+        EventReader::new(&self.skel.maps.events)
+    }
+
+    /// All live blocks.
+    pub fn for_each_block(
+        &self,
+        visit: impl FnMut(&BlockKey, &abi::Block),
+    ) -> Result<(), MapError> {
+        maps::for_each_entry(&self.skel.maps.blocks, visit)
+    }
+
+    /// Forgets a block of an image that is gone.
+    pub fn forget_block(&self, key: &BlockKey) {
+        // SAFETY: BlockKey is plain: its bytes are all initialised.
+        let bytes = unsafe { plain::as_bytes(key) };
+        // It may be gone already.
+        let _ = self.skel.maps.blocks.delete(bytes);
+    }
+
+    /// What each stack has come to, by slot.
+    pub fn totals(&self) -> impl Iterator<Item = (u32, StackTotals)> {
+        (0..self.totals.len()).filter_map(|slot| Some((slot as u32, self.totals.get(slot)?)))
+    }
+
+    /// A stack.
+    pub fn stack(&self, slot: u32) -> Option<Stack> {
+        self.stacks.get(slot as usize)
+    }
+
+    /// All counters.
+    pub fn counters(&self) -> Result<Counters, MapError> {
+        Ok(Counters(maps::summed_counters(&self.skel.maps.counters, COUNTERS)?))
+    }
+
+    /// How probes are attached, and what they cost.
+    pub fn uprobes(&self) -> Uprobes {
+        self.uprobes
+    }
+}
+
+/// The counters at one moment.
+#[derive(Debug, Default)]
+pub struct Counters(Vec<u64>);
+
+impl Counters {
+    /// One of them.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.0.get(counter as usize).copied().unwrap_or(0)
+    }
+}
+
+fn configure(
+    open: &mut skel::OpenMemleakSkel<'_>,
+    options: &Options,
+    uprobes: Uprobes,
+    pid: u32,
+) -> Result<(), libbpf_rs::Error> {
+    let namespace = attach::pid_namespace()?;
+    let Some(rodata) = open.maps.rodata_data.as_deref_mut() else {
+        return Ok(());
+    };
+    rodata.target_process = pid;
+    if let Some((device, inode)) = namespace {
+        rodata.pid_namespace_device = device;
+        rodata.pid_namespace_inode = inode;
+    }
+    rodata.has_attach_cookie = u32::from(uprobes.has_cookie);
+    rodata.sample_every = options.sample_every;
+    rodata.min_bytes = options.min_bytes;
+    rodata.max_bytes = options.max_bytes;
+    rodata.trace_every_event = u32::from(options.trace);
+    rodata.max_stack_depth = options.max_stack_depth;
+    Ok(())
+}
+
+/// Only the programs of one way can be loaded on every kernel.
+fn choose_programs(open: &mut skel::OpenMemleakSkel<'_>, way: Way) {
+    let progs = &mut open.progs;
+    for program in [
+        &mut progs.malloc_session,
+        &mut progs.calloc_session,
+        &mut progs.memalign_session,
+        &mut progs.posix_memalign_session,
+        &mut progs.realloc_session,
+        &mut progs.reallocarray_session,
+        &mut progs.mmap_session,
+        &mut progs.mremap_session,
+    ] {
+        program.set_autoload(way == Way::Session);
+    }
+    for program in [
+        &mut progs.malloc_enter,
+        &mut progs.calloc_enter,
+        &mut progs.memalign_enter,
+        &mut progs.posix_memalign_enter,
+        &mut progs.realloc_enter,
+        &mut progs.reallocarray_enter,
+        &mut progs.mmap_enter,
+        &mut progs.mremap_enter,
+        &mut progs.call_leave,
+    ] {
+        program.set_autoload(way != Way::Session);
+        if way == Way::Multi {
+            program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
+        }
+    }
+    if way != Way::PerfEvent {
+        for program in [&mut progs.free_enter, &mut progs.munmap_enter, &mut progs.anchor_enter] {
+            program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
+        }
+    }
+}
+
+fn size_maps(
+    open: &mut skel::OpenMemleakSkel<'_>,
+    options: &Options,
+) -> Result<(), libbpf_rs::Error> {
+    // Slot 0 stands for the stacks that found no room.
+    let slots = options.stack_slots + 1;
+    open.maps.stacks.set_max_entries(slots)?;
+    open.maps.totals.set_max_entries(slots)?;
+    open.maps.free_slots.set_max_entries(slots)?;
+    open.maps.stack_slots.set_max_entries(slots)?;
+    open.maps.blocks.set_max_entries(options.max_blocks)?;
+    if options.grows {
+        open.maps.blocks.set_map_flags(NO_PREALLOC)?;
+        open.maps.threads.set_map_flags(NO_PREALLOC)?;
+        open.maps.stack_slots.set_map_flags(NO_PREALLOC)?;
+    } else {
+        open.maps.threads.set_max_entries(PREALLOCATED_THREADS)?;
+    }
+    Ok(())
+}
+
+fn fill_free_slots(skel: &skel::MemleakSkel<'_>, slots: u32) -> Result<(), libbpf_rs::Error> {
+    for slot in 1..=slots {
+        skel.maps.free_slots.update(&[], &slot.to_ne_bytes(), MapFlags::ANY)?;
+    }
+    Ok(())
+}

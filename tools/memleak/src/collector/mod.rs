@@ -1,0 +1,253 @@
+//! Turns what the kernel side finds into complete, plain snapshots, in a thread of its own.
+
+mod abi;
+mod kernel;
+mod load;
+mod session;
+
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use memtools::target::Target;
+
+pub use kernel::{BYTES_PER_BLOCK, DEFAULT_BLOCKS, DEFAULT_BLOCKS_PREALLOCATED, Kernel};
+pub use session::{Session, Setup};
+
+use crate::cli::Cli;
+use crate::model::Snapshot;
+use crate::plan::Allocator;
+
+/// What the kernel side is told before it is loaded, and the collector with it.
+#[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // switches of the command line
+pub struct Options {
+    /// Where the allocator is looked for.
+    pub allocator: Allocator,
+    /// One allocation in so many is tracked.
+    pub sample_every: u32,
+    /// The smallest allocation that is tracked, in bytes.
+    pub min_bytes: u64,
+    /// The largest.
+    pub max_bytes: u64,
+    /// Send every event.
+    pub trace: bool,
+    /// Frames.
+    pub max_stack_depth: u32,
+    /// Stacks.
+    pub stack_slots: u32,
+    /// Live blocks.
+    pub max_blocks: u32,
+    /// Whether maps take memory as they fill.
+    pub grows: bool,
+    /// Blocks younger than this are hidden.
+    pub min_age: Duration,
+    /// Each block is listed.
+    pub list_blocks: bool,
+    /// Only totals: the table of blocks is not read.
+    pub only_totals: bool,
+    /// Detach above this share of the target's CPU time, in percent.
+    pub max_overhead: Option<f64>,
+}
+
+impl Options {
+    /// From the command line; `grows`: whether maps may take memory as they fill on this kernel.
+    pub fn new(cli: &Cli, grows: bool) -> Self {
+        let default = if grows { DEFAULT_BLOCKS } else { DEFAULT_BLOCKS_PREALLOCATED };
+        Self {
+            allocator: Allocator {
+                object: cli.obj.clone(),
+                prefix: cli.symbols_prefix.clone(),
+            },
+            sample_every: cli.sample_rate,
+            min_bytes: cli.min_size.unwrap_or(0),
+            max_bytes: cli.max_size.unwrap_or(u64::MAX),
+            trace: cli.trace,
+            max_stack_depth: cli.perf_max_stack_depth,
+            stack_slots: cli.stack_storage_size,
+            max_blocks: cli.max_allocs.unwrap_or(default),
+            grows,
+            min_age: Duration::from_millis(cli.older),
+            list_blocks: cli.show_allocs,
+            only_totals: cli.combined_only,
+            max_overhead: cli.max_overhead,
+        }
+    }
+}
+
+/// An allocation or a free, for `-t`.
+#[derive(Clone, Copy, Debug)]
+pub struct TraceEvent {
+    /// How long ago it happened when it was sent.
+    pub age: Duration,
+    /// An allocation, not a free.
+    pub is_alloc: bool,
+    /// The thread.
+    pub thread: u32,
+    /// The block.
+    pub address: u64,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// What the collector says unasked.
+#[derive(Debug)]
+pub enum Message {
+    /// The process has ended.
+    Ended,
+    /// Five seconds have passed, and nothing was seen.
+    Silence,
+    /// The probes took this share of the target's CPU time, in percent, and were taken out.
+    Detached(f64),
+    /// For `-t`.
+    Trace(Vec<TraceEvent>),
+    /// Something a user should know.
+    Note(String),
+    /// A signal has arrived.
+    Signal(i32),
+}
+
+/// What it is asked.
+enum Request {
+    Snapshot(SyncSender<Result<Snapshot>>),
+    /// The last snapshot: recording ends first, and the probes are taken out after it.
+    Finish(SyncSender<Result<Snapshot>>),
+}
+
+/// The collector's thread.
+pub struct Collector {
+    requests: Sender<Request>,
+    waker: Waker,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Collector {
+    /// Starts recording. Messages go to `messages`.
+    pub fn start(session: Session, messages: Sender<Message>) -> Result<Self> {
+        let (requests, inbox) = channel();
+        let waker = Waker::new().context("creating an eventfd")?;
+        let woken = waker.try_clone().context("creating an eventfd")?;
+        let thread = std::thread::Builder::new()
+            .name("collector".to_owned())
+            .spawn(move || run(session, &inbox, &woken, &messages))
+            .context("starting the collector's thread")?;
+        Ok(Self {
+            requests,
+            waker,
+            thread: Some(thread),
+        })
+    }
+
+    /// What is known now.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        self.ask(Request::Snapshot)
+    }
+
+    /// Ends recording, and returns what is known then. The probes are out when this returns.
+    pub fn finish(mut self) -> Result<Snapshot> {
+        let snapshot = self.ask(Request::Finish);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        snapshot
+    }
+
+    fn ask(&self, request: impl FnOnce(SyncSender<Result<Snapshot>>) -> Request) -> Result<Snapshot> {
+        let (sender, answer) = sync_channel(1);
+        let gone = || anyhow!("the collector's thread has ended");
+        self.requests.send(request(sender)).map_err(|_| gone())?;
+        self.waker.wake();
+        answer.recv().map_err(|_| gone())?
+    }
+}
+
+/// How long events may wait in their buffers.
+const DRAIN_MS: i32 = 50;
+
+fn run(
+    mut session: Session,
+    inbox: &Receiver<Request>,
+    woken: &Waker,
+    messages: &Sender<Message>,
+) {
+    loop {
+        let mut fds = session.fds();
+        fds.push(woken.fd());
+        let ready = memtools::events::wait_readable(&fds, DRAIN_MS);
+        if ready.last() == Some(&true) {
+            woken.clear();
+        }
+        for message in session.pump() {
+            let _ = messages.send(message);
+        }
+        while let Ok(request) = inbox.try_recv() {
+            match request {
+                Request::Snapshot(answer) => {
+                    let _ = answer.send(session.snapshot());
+                }
+                Request::Finish(answer) => {
+                    let snapshot = session.finish();
+                    for message in session.pump() {
+                        let _ = messages.send(message);
+                    }
+                    drop(session);
+                    let _ = answer.send(snapshot);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// An eventfd that ends a wait.
+struct Waker(std::fs::File);
+
+impl Waker {
+    fn new() -> std::io::Result<Self> {
+        use std::os::fd::FromRawFd;
+        // SAFETY: a plain system call.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        // SAFETY: just opened, and nobody else's.
+        Ok(Self(unsafe { std::fs::File::from_raw_fd(fd) }))
+    }
+
+    fn try_clone(&self) -> std::io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
+    }
+
+    fn fd(&self) -> i32 {
+        use std::os::fd::AsRawFd;
+        self.0.as_raw_fd()
+    }
+
+    fn wake(&self) {
+        use std::io::Write;
+        let _ = (&self.0).write_all(&1_u64.to_ne_bytes());
+    }
+
+    fn clear(&self) {
+        use std::io::Read;
+        let _ = (&self.0).read(&mut [0; 8]);
+    }
+}
+
+/// Says what the table of blocks may come to.
+pub fn table_cost(options: &Options) -> String {
+    let bytes = u64::from(options.max_blocks) * BYTES_PER_BLOCK;
+    let how = if options.grows { "as blocks come" } else { "now: this kernel takes it at once" };
+    format!(
+        "room for {}: up to {} of kernel memory, taken {how}",
+        memtools::output::counted(u64::from(options.max_blocks), "live block"),
+        memtools::output::human_bytes(bytes),
+    )
+}
+
+/// The process that a session looks at.
+pub fn describe(target: &Target) -> String {
+    let comm = memtools::process::comm(target.pid()).unwrap_or_default();
+    format!("{comm} (PID {})", target.pid())
+}

@@ -1,0 +1,624 @@
+//! One process under observation: its probes, its mappings, its stacks.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use memtools::events::EventReader;
+use memtools::process;
+use memtools::symbols::Location;
+use memtools::target::mapping_events::{MappingEvent, MappingEvents};
+use memtools::target::mappings::{Mappings, read_text_mappings};
+use memtools::target::Target;
+use memtools::target::object::{FileId, Object};
+
+use super::abi::{self, Counter, Event};
+use super::kernel::{Counters, Kernel};
+use super::load::{LoadMeter, Prices, Spent};
+use super::{Message, Options, TraceEvent};
+use crate::intervals::{Intervals, MappingClass};
+use crate::model::{
+    Amount, Block, Class, Events, Loss, MappingCalls, ResidentChange, Snapshot, Stack, StackAccount,
+};
+use crate::plan::{Plan, plan};
+
+/// MAP_STACK of mmap(2).
+const MAP_STACK: u32 = 0x20000;
+
+/// So long after the last new text mapping, where text lies is settled.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// When to wonder why nothing is seen.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Libraries are loaded below those that are there, at about this distance at most.
+const LIBRARY_MARGIN: u64 = 64 << 20;
+
+/// A process whose probes are in.
+pub struct Session {
+    target: Target,
+    options: Options,
+    kernel: Kernel,
+    plan: Plan,
+    prices: Prices,
+    events: EventReader<Event>,
+    mapping_events: MappingEvents,
+    mappings: Mappings,
+    program: Option<FileId>,
+    planned: HashSet<FileId>,
+    intervals: Intervals,
+    stacks: HashMap<u32, Arc<Stack>>,
+    resident: ResidentChange,
+    comm: String,
+    meter: LoadMeter,
+    started: Instant,
+    text_changed: Option<Instant>,
+    lost_text_mappings: u64,
+    has_ended: bool,
+    was_silent: bool,
+    is_recording: bool,
+    outbox: Vec<Message>,
+}
+
+/// What a session is made of.
+pub struct Setup {
+    pub target: Target,
+    pub options: Options,
+    pub kernel: Kernel,
+    pub mapping_events: MappingEvents,
+}
+
+impl Session {
+    /// Puts the probes of a plan in, and begins recording.
+    pub fn begin(setup: Setup, plan: Plan, objects: &[Arc<Object>]) -> Result<Self> {
+        let Setup {
+            target,
+            options,
+            mut kernel,
+            mapping_events,
+        } = setup;
+        kernel.attach_life()?;
+        kernel.attach(&plan, target.live_thread())?;
+        let pid = target.pid();
+        let resident = process::resident(target.live_thread());
+        let meter = LoadMeter::new(options.max_overhead, process::cpu_time_ns(pid));
+        let mut session = Self {
+            prices: Prices::new(&plan, &kernel.uprobes()),
+            events: kernel.events().context("opening the ring buffer")?,
+            mapping_events,
+            mappings: Mappings::default(),
+            program: None,
+            planned: objects.iter().map(|object| object.id()).collect(),
+            intervals: Intervals::default(),
+            stacks: HashMap::new(),
+            resident: ResidentChange {
+                at_attach: resident,
+                now: resident,
+            },
+            comm: process::comm(pid).unwrap_or_default(),
+            meter,
+            started: Instant::now(),
+            text_changed: Some(Instant::now()),
+            lost_text_mappings: 0,
+            has_ended: false,
+            was_silent: false,
+            is_recording: true,
+            outbox: Vec::new(),
+            target,
+            options,
+            kernel,
+            plan,
+        };
+        session.read_mappings()?;
+        session.kernel.enable(true);
+        session.started = Instant::now();
+        Ok(session)
+    }
+
+    /// What its text is now; changes come as events.
+    fn read_mappings(&mut self) -> Result<()> {
+        let tid = self.target.live_thread();
+        let records = read_text_mappings(tid).with_context(|| format!("reading /proc/{tid}/maps"))?;
+        for record in &records {
+            self.mappings.insert(tid, record, 0);
+        }
+        self.program = Object::open(format!("/proc/{tid}/exe").as_ref()).ok().map(|o| o.id());
+        self.place_cookies();
+        Ok(())
+    }
+
+    /// The target.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The plan, with what came later.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What to wait for.
+    pub fn fds(&self) -> Vec<RawFd> {
+        let mut fds: Vec<RawFd> = self.mapping_events.fds().collect();
+        fds.push(self.events.fd());
+        if !self.has_ended {
+            fds.extend(self.target.pidfd());
+        }
+        fds
+    }
+
+    /// Takes in what has happened.
+    pub fn pump(&mut self) -> Vec<Message> {
+        // Whether it has ended is asked first: what it did before is in the buffers by then.
+        let ended = !self.has_ended && self.target.has_ended();
+        self.take_mapping_events();
+        self.take_events();
+        self.narrow_text();
+        if ended {
+            self.has_ended = true;
+            self.outbox.push(Message::Ended);
+        } else if !self.has_ended && self.is_recording && self.meter.is_due() {
+            self.look_at_target();
+        }
+        std::mem::take(&mut self.outbox)
+    }
+
+    fn look_at_target(&mut self) {
+        let pid = self.target.pid();
+        if let Some(now) = process::resident(self.target.live_thread()) {
+            self.resident.now = Some(now);
+        }
+        if let Some(comm) = process::comm(pid) {
+            self.comm = comm;
+        }
+        let Ok(spent) = self.spent() else {
+            return;
+        };
+        if !self.was_silent && spent.is_nothing() && self.started.elapsed() >= SILENCE {
+            self.was_silent = true;
+            self.outbox.push(Message::Silence);
+        }
+        self.was_silent |= !spent.is_nothing();
+        if let Some(percent) = self.meter.watch(spent, process::cpu_time_ns(pid)) {
+            self.stop_recording();
+            self.kernel.detach();
+            self.outbox.push(Message::Detached(percent));
+        }
+    }
+
+    fn spent(&self) -> Result<Spent> {
+        let counters = self.kernel.counters()?;
+        let (events, untracked) = self.events_so_far(&counters);
+        Ok(Spent::new(&events, untracked, &counters, &self.prices))
+    }
+
+    // ---- text ----
+
+    fn take_mapping_events(&mut self) {
+        let batch = self.mapping_events.drain();
+        self.lost_text_mappings += batch.lost;
+        for (time, event) in batch.events {
+            self.text_changed = Some(Instant::now());
+            match event {
+                MappingEvent::Exec => {
+                    self.mappings.clear(time);
+                    self.program = None;
+                }
+                MappingEvent::Mapped(record) => {
+                    let tid = self.target.live_thread();
+                    let change = self.mappings.insert(tid, &record, time);
+                    if change.reuses_addresses {
+                        self.kernel.begin_epoch();
+                    }
+                    self.widen_text(record.start, record.end);
+                    let object = self.mappings.find(record.start, time);
+                    if let Some(object) = object.and_then(|mapping| mapping.object.clone()) {
+                        self.attach_to_new(&object);
+                    }
+                }
+            }
+        }
+    }
+
+    /// An object that came after the attach: by dlopen, or with another image.
+    fn attach_to_new(&mut self, object: &Arc<Object>) {
+        // The first file that an image maps is the program.
+        let program = *self.program.get_or_insert(object.id());
+        if !self.planned.insert(object.id()) || !self.is_recording {
+            self.place_cookies();
+            return;
+        }
+        let is_program = (program == object.id()).then_some(&**object);
+        let objects = [object.clone()];
+        let uprobes = self.kernel.uprobes();
+        let mut found = plan(&objects, is_program, &self.options.allocator, &uprobes);
+        self.outbox.extend(found.notes.drain(..).map(Message::Note));
+        if let Err(error) = self.kernel.attach(&found, self.target.live_thread()) {
+            self.outbox.push(Message::Note(format!("{error}; its allocations are not seen")));
+        }
+        self.plan.probes.append(&mut found.probes);
+        self.prices = Prices::new(&self.plan, &uprobes);
+        self.place_cookies();
+    }
+
+    /// Kernels without attach cookies find them by the probe's address.
+    fn place_cookies(&self) {
+        if self.kernel.uprobes().has_cookie {
+            return;
+        }
+        for planned in self.plan.probes.iter().filter(|planned| planned.reach != 0) {
+            let offset = planned.probe.file_offset;
+            let same_file = self.mappings.current().filter(|mapping| {
+                mapping.object.as_ref().is_some_and(|object| object.id() == planned.object.id())
+            });
+            for mapping in same_file {
+                let end = mapping.file_offset + (mapping.end - mapping.start);
+                if (mapping.file_offset..end).contains(&offset) {
+                    let address = mapping.start + (offset - mapping.file_offset);
+                    let _ = self.kernel.set_cookie(address, planned.reach);
+                }
+            }
+        }
+    }
+
+    /// While text comes and goes, anything may be text.
+    fn widen_text(&mut self, start: u64, end: u64) {
+        let ranges = self.text_ranges();
+        let covered = ranges.iter().any(|(low, high)| *low <= start && end <= *high);
+        if !covered {
+            self.kernel.set_text_ranges([(0, u64::MAX), ranges[1]]);
+        }
+    }
+
+    fn narrow_text(&mut self) {
+        if self.text_changed.is_some_and(|changed| changed.elapsed() >= SETTLED) {
+            self.text_changed = None;
+            let ranges = self.text_ranges();
+            if ranges[0].1 > 0 {
+                self.kernel.set_text_ranges(ranges);
+            }
+        }
+    }
+
+    /// The program's text, and everybody else's.
+    fn text_ranges(&self) -> [(u64, u64); 2] {
+        let mut program = (u64::MAX, 0);
+        let mut libraries = (u64::MAX, 0);
+        for mapping in self.mappings.current() {
+            let id = mapping.object.as_ref().map(|object| object.id());
+            // The vDSO lies far up, behind the stack; nothing in it calls back.
+            if mapping.name.starts_with("[v") {
+                continue;
+            }
+            let range = if id.is_some() && id == self.program {
+                &mut program
+            } else {
+                &mut libraries
+            };
+            *range = (range.0.min(mapping.start), range.1.max(mapping.end));
+        }
+        if libraries.1 > 0 {
+            libraries.0 = libraries.0.saturating_sub(LIBRARY_MARGIN);
+        }
+        [program, libraries]
+    }
+
+    // ---- events ----
+
+    fn take_events(&mut self) {
+        let mut traced = Vec::new();
+        let now = monotonic_ns();
+        for event in self.events.drain() {
+            match event.kind {
+                abi::EVENT_ALLOC | abi::EVENT_FREE => traced.push(TraceEvent {
+                    age: Duration::from_nanos(now.saturating_sub(event.time_ns)),
+                    is_alloc: event.kind == abi::EVENT_ALLOC,
+                    thread: event.thread,
+                    address: event.address,
+                    bytes: event.bytes,
+                }),
+                abi::EVENT_EXEC => self.intervals.clear(),
+                _ => self.take_mapping(&event),
+            }
+        }
+        if !traced.is_empty() {
+            self.outbox.push(Message::Trace(traced));
+        }
+    }
+
+    fn take_mapping(&mut self, event: &Event) {
+        let is_tracked = event.flags & (abi::EVENT_FILE | abi::EVENT_FILTERED) == 0;
+        match event.kind {
+            abi::EVENT_MAP if is_tracked => {
+                let owner = (event.stack, mapping_class(event));
+                self.intervals.insert(event.address, event.bytes, owner, event.time_ns);
+            }
+            abi::EVENT_MAP | abi::EVENT_UNMAP => self.intervals.remove(event.address, event.bytes),
+            abi::EVENT_REMAP_BEGIN => {
+                self.intervals.begin_remap(event.thread, event.old_address, event.old_bytes);
+            }
+            abi::EVENT_REMAP_END if event.address == 0 => self.intervals.fail_remap(event.thread),
+            abi::EVENT_REMAP_END => self.intervals.finish_remap(
+                event.thread,
+                event.address,
+                event.bytes,
+                is_tracked.then_some(event.stack),
+                event.time_ns,
+            ),
+            _ => {}
+        }
+    }
+
+    // ---- snapshots ----
+
+    fn stop_recording(&mut self) {
+        self.kernel.enable(false);
+        self.is_recording = false;
+    }
+
+    /// The last snapshot; afterwards the probes are out.
+    pub fn finish(&mut self) -> Result<Snapshot> {
+        self.stop_recording();
+        let snapshot = self.snapshot();
+        self.kernel.detach();
+        snapshot
+    }
+
+    /// All that is known now.
+    pub fn snapshot(&mut self) -> Result<Snapshot> {
+        self.take_mapping_events();
+        self.take_events();
+        let now = monotonic_ns();
+        let counters = self.kernel.counters().context("reading the counters")?;
+        let mut accounts = Accounts::new(self.options.list_blocks, self.options.min_age, now);
+        self.add_heap(&mut accounts)?;
+        let chunk_overhead = accounts.chunk_overhead;
+        self.add_mappings(&mut accounts);
+        let stacks = accounts
+            .by_stack
+            .into_iter()
+            .map(|((slot, class), tally)| tally.into_account(self.stack(slot), class, now))
+            .collect();
+        let (events, untracked_frees) = self.events_so_far(&counters);
+        let spent = Spent::new(&events, untracked_frees, &counters, &self.prices);
+        let cpu_ns = (!self.has_ended).then(|| process::cpu_time_ns(self.target.pid())).flatten();
+        if let Some(resident) = process::resident(self.target.live_thread()) {
+            self.resident.now = Some(resident);
+        }
+        Ok(Snapshot {
+            time: Timestamp::now(),
+            elapsed: self.started.elapsed(),
+            pid: self.target.pid(),
+            comm: self.comm.clone(),
+            has_ended: self.has_ended,
+            stacks,
+            events,
+            mappings: MappingCalls {
+                maps: counters.get(Counter::Maps),
+                unmaps: counters.get(Counter::Unmaps),
+                remaps: counters.get(Counter::Remaps),
+            },
+            untracked_frees,
+            resident: self.resident,
+            chunk_overhead,
+            load: self.meter.report(spent, cpu_ns),
+            loss: self.loss(&counters),
+        })
+    }
+
+    fn events_so_far(&self, counters: &Counters) -> (Events, u64) {
+        let mut events = Events {
+            allocs: counters.get(Counter::LossAllocs),
+            frees: 0,
+            failed: counters.get(Counter::Failed),
+        };
+        for (_, totals) in self.kernel.totals() {
+            events.allocs += totals.allocs;
+            events.frees += totals.frees;
+        }
+        // A free that was missed is a loss, and no event of the program that was seen.
+        events.frees = events.frees.saturating_sub(counters.get(Counter::LossMissedFrees));
+        (events, counters.get(Counter::UntrackedFrees))
+    }
+
+    fn loss(&self, counters: &Counters) -> Loss {
+        Loss {
+            allocs: counters.get(Counter::LossAllocs),
+            alloc_bytes: counters.get(Counter::LossAllocBytes),
+            missed_frees: counters.get(Counter::LossMissedFrees),
+            missed_returns: counters.get(Counter::LossMissedReturns),
+            stacks: counters.get(Counter::LossStacks),
+            truncated_stacks: counters.get(Counter::LossTruncatedStacks),
+            threads: counters.get(Counter::LossThreads),
+            mapping_events: counters.get(Counter::LossMappingEvents),
+            trace_events: counters.get(Counter::LossTraceEvents),
+            text_mappings: self.lost_text_mappings,
+        }
+    }
+
+    fn add_heap(&self, accounts: &mut Accounts) -> Result<()> {
+        let generation = self.kernel.generation();
+        let mut stale = Vec::new();
+        if !self.options.only_totals {
+            let read = self.kernel.for_each_block(|key, block| {
+                if key.generation == generation {
+                    accounts.add_block(block.stack, key.address, block);
+                } else {
+                    stale.push(*key);
+                }
+            });
+            read.context("reading the table of live blocks")?;
+        }
+        for key in &stale {
+            self.kernel.forget_block(key);
+        }
+        for (slot, totals) in self.kernel.totals().filter(|(_, totals)| totals.allocs > 0) {
+            let is_present = slot == abi::UNKNOWN_STACK
+                || self.kernel.stack(slot).is_some_and(|stack| stack.generation == generation);
+            if !is_present {
+                continue;
+            }
+            let tally = accounts.by_stack.entry((slot, Class::Heap)).or_default();
+            tally.allocs = totals.allocs;
+            tally.frees = totals.frees;
+            if self.options.only_totals {
+                tally.live = Amount {
+                    bytes: totals.alloc_bytes.saturating_sub(totals.free_bytes),
+                    count: totals.allocs.saturating_sub(totals.frees),
+                };
+            }
+        }
+        Ok(())
+    }
+
+    fn add_mappings(&self, accounts: &mut Accounts) {
+        for ((slot, class), account) in self.intervals.accounts() {
+            let tally = accounts.by_stack.entry((slot, class.into())).or_default();
+            tally.allocs = account.allocs;
+            tally.frees = account.frees;
+        }
+        for mapping in self.intervals.live() {
+            let (slot, class) = mapping.owner;
+            accounts.add((slot, class.into()), mapping.start, mapping.bytes, mapping.born_ns);
+        }
+    }
+
+    /// A stack with what its addresses meant when it was first seen.
+    fn stack(&mut self, slot: u32) -> Arc<Stack> {
+        if slot == abi::UNKNOWN_STACK {
+            return Arc::default();
+        }
+        if let Some(known) = self.stacks.get(&slot) {
+            return known.clone();
+        }
+        let stack = Arc::new(resolve(&self.kernel, &self.mappings, slot));
+        self.stacks.insert(slot, stack.clone());
+        stack
+    }
+}
+
+fn mapping_class(event: &Event) -> MappingClass {
+    if event.flags & abi::EVENT_NESTED != 0 {
+        MappingClass::Arena
+    } else if event.map_flags & MAP_STACK != 0 {
+        MappingClass::ThreadStack
+    } else {
+        MappingClass::Mmap
+    }
+}
+
+fn resolve(kernel: &Kernel, mappings: &Mappings, slot: u32) -> Stack {
+    let Some(raw) = kernel.stack(slot) else {
+        return Stack::default();
+    };
+    let depth = (raw.depth as usize).min(abi::MAX_FRAMES);
+    let locations: Vec<Location> = raw.frames[..depth]
+        .iter()
+        .map_while(|&address| Location::of_return_address(mappings, address, raw.first_seen_ns))
+        .collect();
+    Stack {
+        is_truncated: raw.flags & abi::STACK_TRUNCATED != 0,
+        is_cut: raw.flags & abi::STACK_CUT != 0 || locations.len() < depth,
+        locations,
+    }
+}
+
+fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes into our own variable.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// What a stack has so far, while the tables are read.
+#[derive(Debug, Default)]
+struct Tally {
+    live: Amount,
+    young: Amount,
+    allocs: u64,
+    frees: u64,
+    oldest_born_ns: Option<u64>,
+    blocks: Vec<Block>,
+}
+
+impl Tally {
+    fn into_account(self, stack: Arc<Stack>, class: Class, now_ns: u64) -> StackAccount {
+        StackAccount {
+            stack,
+            class,
+            live: self.live,
+            young: self.young,
+            allocs: self.allocs,
+            frees: self.frees,
+            oldest: self
+                .oldest_born_ns
+                .map(|born| Duration::from_nanos(now_ns.saturating_sub(born))),
+            blocks: self.blocks,
+        }
+    }
+}
+
+/// All stacks' tallies.
+struct Accounts {
+    by_stack: BTreeMap<(u32, Class), Tally>,
+    chunk_overhead: u64,
+    list_blocks: bool,
+    born_before_ns: u64,
+}
+
+impl Accounts {
+    fn new(list_blocks: bool, min_age: Duration, now_ns: u64) -> Self {
+        Self {
+            by_stack: BTreeMap::new(),
+            chunk_overhead: 0,
+            list_blocks,
+            born_before_ns: now_ns.saturating_sub(min_age.as_nanos() as u64),
+        }
+    }
+
+    fn add_block(&mut self, slot: u32, address: u64, block: &abi::Block) {
+        self.chunk_overhead += chunk_overhead(block.bytes);
+        self.add((slot, Class::Heap), address, block.bytes, block.born_ns);
+    }
+
+    fn add(&mut self, key: (u32, Class), address: u64, bytes: u64, born_ns: u64) {
+        let tally = self.by_stack.entry(key).or_default();
+        tally.oldest_born_ns = Some(tally.oldest_born_ns.map_or(born_ns, |old| old.min(born_ns)));
+        if born_ns > self.born_before_ns {
+            tally.young.add_block(bytes);
+            return;
+        }
+        tally.live.add_block(bytes);
+        if self.list_blocks {
+            tally.blocks.push(Block {
+                addr: address,
+                size: bytes,
+            });
+        }
+    }
+}
+
+/// What glibc adds to a block: a word before it, and alignment to 16 (malloc/malloc.c).
+fn chunk_overhead(bytes: u64) -> u64 {
+    const SMALLEST: u64 = 32;
+    (bytes.saturating_add(8 + 15) & !15).max(SMALLEST).saturating_sub(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_aligned_and_have_a_header() {
+        assert_eq!(chunk_overhead(1), 31);
+        assert_eq!(chunk_overhead(24), 8);
+        assert_eq!(chunk_overhead(25), 23);
+        assert_eq!(chunk_overhead(1000), 8);
+    }
+}

@@ -1,0 +1,188 @@
+//! The functions that memleak knows: which allocate, which free, and which do so for a caller.
+
+use memtools::target::placement::Needs;
+
+/// What a function does, and so which programs it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// `f(bytes)` returns the block: malloc, valloc, pvalloc.
+    Malloc,
+    /// `f(n, size)` returns the block.
+    Calloc,
+    /// `f(alignment, bytes)` returns the block: memalign, aligned_alloc.
+    Memalign,
+    /// `f(out, alignment, bytes)` returns 0.
+    PosixMemalign,
+    /// `f(old, bytes)` returns the block.
+    Realloc,
+    /// `f(old, n, size)` returns the block.
+    Reallocarray,
+    /// `f(block)`.
+    Free,
+    /// mmap(2).
+    Mmap,
+    /// mremap(2).
+    Mremap,
+    /// munmap(2).
+    Munmap,
+    /// Allocates for its caller, and keeps no frame pointer: only its entry is looked at.
+    Anchor,
+}
+
+impl Role {
+    /// In the order in which they have to be attached: what frees comes first, or a block would be
+    /// seen to come and not to go.
+    pub const ALL: [Self; 11] = [
+        Self::Free,
+        Self::Munmap,
+        Self::Anchor,
+        Self::Mmap,
+        Self::Mremap,
+        Self::Realloc,
+        Self::Reallocarray,
+        Self::PosixMemalign,
+        Self::Memalign,
+        Self::Calloc,
+        Self::Malloc,
+    ];
+
+    /// Whether its return is looked at too.
+    pub fn has_return(self) -> bool {
+        !matches!(self, Self::Free | Self::Munmap | Self::Anchor)
+    }
+
+    /// What its programs have to find unharmed.
+    pub fn needs(self) -> Needs {
+        let arguments = match self {
+            Self::Anchor => 0,
+            Self::Malloc | Self::Free => 1,
+            Self::Calloc | Self::Memalign | Self::Realloc | Self::Munmap => 2,
+            Self::PosixMemalign | Self::Reallocarray | Self::Mremap => 3,
+            Self::Mmap => 4,
+        };
+        Needs {
+            arguments,
+            return_address: self.has_return() || self == Self::Anchor,
+            may_miss_null: self == Self::Free,
+            frame_pointer: self == Self::Anchor,
+        }
+    }
+}
+
+/// The allocator's own functions, to which `-S` may put a prefix.
+pub const ALLOCATOR: &[(&str, Role)] = &[
+    ("malloc", Role::Malloc),
+    ("valloc", Role::Malloc),
+    ("pvalloc", Role::Malloc),
+    ("calloc", Role::Calloc),
+    ("memalign", Role::Memalign),
+    ("aligned_alloc", Role::Memalign),
+    ("posix_memalign", Role::PosixMemalign),
+    ("realloc", Role::Realloc),
+    ("reallocarray", Role::Reallocarray),
+    ("free", Role::Free),
+    ("cfree", Role::Free),
+];
+
+/// Memory straight from the kernel.
+pub const MAPPING: &[(&str, Role)] = &[
+    ("mmap", Role::Mmap),
+    ("mmap64", Role::Mmap),
+    ("mremap", Role::Mremap),
+    ("munmap", Role::Munmap),
+];
+
+/// C++'s operator new in all forms. malloc is called by the function itself.
+pub const OPERATOR_NEW: &[&str] = &[
+    "_Znwm",
+    "_Znam",
+    "_ZnwmRKSt9nothrow_t",
+    "_ZnamRKSt9nothrow_t",
+    "_ZnwmSt11align_val_t",
+    "_ZnamSt11align_val_t",
+    "_ZnwmSt11align_val_tRKSt9nothrow_t",
+    "_ZnamSt11align_val_tRKSt9nothrow_t",
+];
+
+/// The C library's functions that hand out memory, or keep some. Most allocate in a function
+/// further in, so that an allocation from anywhere in the library belongs to them while they run.
+pub const LIBRARY_WRAPPERS: &[&str] = &[
+    "strdup",
+    "__strdup",
+    "strndup",
+    "__strndup",
+    "wcsdup",
+    "asprintf",
+    "__asprintf",
+    "__asprintf_chk",
+    "vasprintf",
+    "__vasprintf_chk",
+    "getline",
+    "getdelim",
+    "__getdelim",
+    "fopen",
+    "fopen64",
+    "fdopen",
+    "freopen",
+    "freopen64",
+    "fmemopen",
+    "fopencookie",
+    "open_memstream",
+    "open_wmemstream",
+    "popen",
+    "tmpfile",
+    "tmpfile64",
+    "tempnam",
+    "realpath",
+    "__realpath_chk",
+    "canonicalize_file_name",
+    "getcwd",
+    "__getcwd_chk",
+    "get_current_dir_name",
+    "scandir",
+    "scandir64",
+    "scandirat",
+    "scandirat64",
+    "opendir",
+    "fdopendir",
+    "glob",
+    "glob64",
+    "wordexp",
+    "fts_open",
+    "fts64_open",
+    "ftw",
+    "ftw64",
+    "nftw",
+    "nftw64",
+    "regcomp",
+    "getaddrinfo",
+    "getifaddrs",
+    "if_nameindex",
+    "gethostbyname",
+    "getpwnam",
+    "getpwuid",
+    "getgrnam",
+    "getgrgid",
+    "getgrouplist",
+    "setenv",
+    "putenv",
+    "setlocale",
+    "newlocale",
+    "duplocale",
+    "tsearch",
+    "argz_create",
+    "argz_append",
+    "argz_add",
+    "envz_add",
+    "backtrace_symbols",
+    "getmntent",
+    "setmntent",
+    "dlopen",
+    "dlmopen",
+    "pthread_create",
+    "pthread_getattr_np",
+    "timer_create",
+    "posix_spawn_file_actions_addopen",
+    "posix_spawn_file_actions_addclose",
+    "posix_spawn_file_actions_adddup2",
+];

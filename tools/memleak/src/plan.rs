@@ -1,0 +1,242 @@
+//! Which probes go where: found from the target's objects before anything is attached.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use memtools::attach::{Probe, ProbeCost, Uprobes};
+use memtools::target::elf::{ElfError, ElfObject, Function};
+use memtools::target::object::Object;
+use memtools::target::placement::{Placement, place};
+
+use crate::functions::{ALLOCATOR, LIBRARY_WRAPPERS, MAPPING, OPERATOR_NEW, Role};
+
+/// Where the allocator is looked for.
+#[derive(Clone, Debug, Default)]
+pub struct Allocator {
+    /// `-O`: only this object.
+    pub object: Option<String>,
+    /// `-S`: what its functions begin with.
+    pub prefix: String,
+}
+
+/// One probe, and what `--explain` says of it.
+#[derive(Clone, Debug)]
+pub struct PlannedProbe {
+    /// The file.
+    pub object: Arc<Object>,
+    /// What the function does.
+    pub role: Role,
+    /// Its names; aliases share one probe.
+    pub names: Vec<String>,
+    /// Where in the function.
+    pub placement: Placement,
+    /// What is attached.
+    pub probe: Probe,
+    /// How far an anchor's function reaches below the probe (upper 32 bits) and above it.
+    pub reach: u64,
+}
+
+/// All probes for some objects.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// In no particular order.
+    pub probes: Vec<PlannedProbe>,
+    /// What a user should know.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// Whether allocations would be seen.
+    pub fn has_allocator(&self) -> bool {
+        let has = |role| self.probes.iter().any(|probe| probe.role == role);
+        has(Role::Malloc) && has(Role::Free)
+    }
+
+    /// The probes of a role, by object.
+    pub fn by_object(&self, role: Role) -> Vec<(Arc<Object>, Vec<Probe>)> {
+        let mut groups: Vec<(Arc<Object>, Vec<Probe>)> = Vec::new();
+        for planned in self.probes.iter().filter(|probe| probe.role == role) {
+            match groups.iter_mut().find(|(object, _)| object.id() == planned.object.id()) {
+                Some((_, probes)) => probes.push(planned.probe),
+                None => groups.push((planned.object.clone(), vec![planned.probe])),
+            }
+        }
+        groups
+    }
+
+    /// What an event of a role costs the target in its probes, in nanoseconds.
+    pub fn event_cost_ns(&self, role: Role, cost: &ProbeCost) -> u64 {
+        let entry = self.probes.iter().filter(|probe| probe.role == role);
+        let entry = entry.map(|probe| cost.entry_ns(probe.placement.cost)).min().unwrap_or(0);
+        entry + if role.has_return() { cost.return_ns } else { 0 }
+    }
+}
+
+/// Plans for objects of a process; `program` is the first of them.
+pub fn plan(
+    objects: &[Arc<Object>],
+    program: Option<&Object>,
+    allocator: &Allocator,
+    uprobes: &Uprobes,
+) -> Plan {
+    let mut plan = Plan::default();
+    for object in objects {
+        let is_program = program.is_some_and(|program| program.id() == object.id());
+        match Planner::new(object, is_program, allocator, uprobes) {
+            Ok(mut planner) => match planner.run() {
+                Ok(()) => {
+                    plan.probes.append(&mut planner.probes);
+                    plan.notes.append(&mut planner.notes);
+                }
+                Err(error) => plan.notes.push(error.to_string()),
+            },
+            // A mapped file need not be an ELF file.
+            Err(_) => {}
+        }
+    }
+    plan
+}
+
+struct Planner<'a> {
+    object: &'a Arc<Object>,
+    elf: ElfObject,
+    is_program: bool,
+    allocator: &'a Allocator,
+    has_cookie: bool,
+    probes: Vec<PlannedProbe>,
+    notes: Vec<String>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(
+        object: &'a Arc<Object>,
+        is_program: bool,
+        allocator: &'a Allocator,
+        uprobes: &Uprobes,
+    ) -> Result<Self, ElfError> {
+        Ok(Self {
+            object,
+            elf: ElfObject::open(&object.open_path())?,
+            is_program,
+            allocator,
+            has_cookie: uprobes.has_cookie,
+            probes: Vec::new(),
+            notes: Vec::new(),
+        })
+    }
+
+    fn run(&mut self) -> Result<(), ElfError> {
+        if self.is_dynamic_linker() {
+            return Ok(());
+        }
+        if self.is_allocator()? {
+            self.add_allocator()?;
+        }
+        let is_library = self.defines_public("mmap")?;
+        if is_library {
+            self.add_table(MAPPING, "")?;
+            self.add_anchors(LIBRARY_WRAPPERS, !self.is_program)?;
+        }
+        self.add_anchors(OPERATOR_NEW, false)
+    }
+
+    /// Its own small allocator is not the program's. musl's linker, though, is the C library.
+    fn is_dynamic_linker(&self) -> bool {
+        let name = self.object.name();
+        name.starts_with("ld-") && !name.starts_with("ld-musl") || name == "ld.so"
+    }
+
+    fn is_allocator(&self) -> Result<bool, ElfError> {
+        if let Some(name) = &self.allocator.object {
+            return Ok(self.object.is_called(name));
+        }
+        self.defines_public(&format!("{}malloc", self.allocator.prefix))
+    }
+
+    /// Whether others reach the function by name: in a library if it is exported, in a program
+    /// also if it is linked statically.
+    fn defines_public(&self, name: &str) -> Result<bool, ElfError> {
+        Ok(self.elf.exports(name)
+            || self.is_program && !self.elf.functions(&[name])?.is_empty())
+    }
+
+    fn add_allocator(&mut self) -> Result<(), ElfError> {
+        let before = self.probes.len();
+        self.add_table(ALLOCATOR, &self.allocator.prefix)?;
+        let has = |role| self.probes[before..].iter().any(|probe| probe.role == role);
+        if !(has(Role::Malloc) && has(Role::Free)) {
+            self.probes.truncate(before);
+        }
+        Ok(())
+    }
+
+    fn add_table(&mut self, table: &[(&str, Role)], prefix: &str) -> Result<(), ElfError> {
+        let names: Vec<String> = table.iter().map(|(name, _)| format!("{prefix}{name}")).collect();
+        let roles: BTreeMap<&str, Role> =
+            names.iter().map(String::as_str).zip(table.iter().map(|(_, role)| *role)).collect();
+        let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
+        for function in self.elf.functions(&wanted)? {
+            let Some(&role) = roles.get(function.name.as_str()) else {
+                continue;
+            };
+            if role.has_return() && self.may_throw(&function)? {
+                self.notes.push(format!(
+                    "{} in {} may be left by an exception, which a return probe would turn into \
+                     an abort: it is not traced",
+                    function.name,
+                    self.object.name()
+                ));
+                continue;
+            }
+            self.add(role, &function, 0);
+        }
+        Ok(())
+    }
+
+    fn may_throw(&self, function: &Function) -> Result<bool, ElfError> {
+        let is_mangled = function.name.starts_with("_Z") || function.name.starts_with("_R");
+        Ok(is_mangled || self.elf.has_exception_table(function.address)?)
+    }
+
+    /// `in_whole_library`: whatever the library allocates while the function runs is for its
+    /// caller.
+    fn add_anchors(&mut self, names: &[&str], in_whole_library: bool) -> Result<(), ElfError> {
+        for function in self.elf.functions(names)? {
+            let own = function.address..function.address + function.size.max(1);
+            let reach = in_whole_library
+                .then(|| self.elf.text_segment(function.address))
+                .flatten()
+                .unwrap_or(own);
+            let placement = place(&function.code, function.address, &Role::Anchor.needs());
+            let probe = function.address + placement.offset;
+            let cookie = (probe - reach.start) << 32 | (reach.end - probe) & 0xffff_ffff;
+            self.add(Role::Anchor, &function, cookie);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, role: Role, function: &Function, cookie: u64) {
+        let placement = place(&function.code, function.address, &role.needs());
+        let file_offset = function.file_offset + placement.offset;
+        let known = self
+            .probes
+            .iter_mut()
+            .find(|known| known.role == role && known.probe.file_offset == file_offset);
+        if let Some(known) = known {
+            known.names.push(function.name.clone());
+            return;
+        }
+        self.probes.push(PlannedProbe {
+            object: self.object.clone(),
+            role,
+            names: vec![function.name.clone()],
+            reach: cookie,
+            placement,
+            probe: Probe {
+                file_offset,
+                // Kernels without cookies refuse one that is not 0; they get it by address.
+                cookie: if self.has_cookie { cookie } else { 0 },
+            },
+        });
+    }
+}
