@@ -96,6 +96,7 @@ struct thread {
 	u64 arena_bytes;
 	u64 freed; /* the large block freed last */
 	struct anchor anchors[MAX_ANCHORS]; /* the innermost first */
+	struct walk_start start;
 };
 
 struct {
@@ -274,8 +275,9 @@ static __always_inline void enter_block(u64 task, u64 address, u64 bytes, u32 sl
  * The frames that have no frame pointer: as long as the last frame lies inside the function of an
  * anchor whose call still stands on the stack, the next frame is that function's caller.
  */
-static __always_inline void follow_anchors(const struct thread *thread, struct walk_start *start)
+static __always_inline void follow_anchors(struct thread *thread)
 {
+	struct walk_start *start = &thread->start;
 	u32 i;
 
 	for (i = 0; i < MAX_ANCHORS; i++) {
@@ -295,26 +297,25 @@ static __always_inline void follow_anchors(const struct thread *thread, struct w
 }
 
 /* The slot of the stack of a call that just returned. */
-static __noinline u32 stack_of_return(struct pt_regs *ctx, const struct thread *thread)
+static __always_inline u32 stack_of_return(struct pt_regs *ctx, struct thread *thread)
 {
-	struct walk_start start = {
-		.frames = { REGS_IP(ctx) },
-		.depth = 1,
-		.frame_pointer = REGS_FP(ctx),
-		.stack_pointer = REGS_SP(ctx),
-	};
+	struct walk_start *start = &thread->start;
 	u64 seed = (u64)generation << 32 | epoch;
 	struct walk_result walk;
 	u32 *known, slot;
 
-	follow_anchors(thread, &start);
-	walk = walk_stack(&start, seed, NULL);
+	start->frames[0] = REGS_IP(ctx);
+	start->depth = 1;
+	start->frame_pointer = REGS_FP(ctx);
+	start->stack_pointer = REGS_SP(ctx);
+	follow_anchors(thread);
+	walk = walk_stack(start, seed, NULL);
 	if (walk.flags & STACK_TRUNCATED)
 		COUNT(counters, LOSS_TRUNCATED_STACKS);
 	known = bpf_map_lookup_elem(&stack_slots, &walk.hash);
 	if (known)
 		return *known;
-	slot = keep_stack(&start, seed, walk.hash, generation);
+	slot = keep_stack(start, seed, walk.hash, generation);
 	if (slot == STACK_UNKNOWN)
 		COUNT(counters, LOSS_STACKS);
 	return slot;
@@ -473,20 +474,17 @@ static __always_inline u64 product(u64 n, u64 size)
 	return n * size;
 }
 
-static __always_inline void leave_realloc(struct pt_regs *ctx, u64 task, struct thread *thread)
+/* Returns whether the new block is to be recorded. */
+static __always_inline bool leave_realloc(u64 task, const struct call *call, u64 block)
 {
-	struct call *call = &thread->call;
-	u64 block = REGS_RESULT(ctx);
-	u64 bytes = call->bytes;
-
 	/* glibc's realloc(p, 0) frees p and returns NULL. */
-	if (!block && (bytes || !call->pointer)) {
+	if (!block && (call->bytes || !call->pointer)) {
 		struct block_key key = key_of(call->pointer);
 
 		COUNT(counters, COUNTER_FAILED);
 		if (call->flags & CALL_HAS_OLD)
 			bpf_map_update_elem(&blocks, &key, &call->old, BPF_NOEXIST);
-		return;
+		return false;
 	}
 	if (call->flags & CALL_HAS_OLD) {
 		account_free(call->old.stack, call->old.bytes);
@@ -494,19 +492,14 @@ static __always_inline void leave_realloc(struct pt_regs *ctx, u64 task, struct 
 	} else if (call->flags & CALL_OLD_UNTRACKED) {
 		COUNT(counters, COUNTER_UNTRACKED_FREES);
 	}
-	if (block && call->flags & CALL_RECORD)
-		enter_block(task, block, bytes, stack_of_return(ctx, thread));
+	return block && call->flags & CALL_RECORD;
 }
 
-static __always_inline void leave_alloc(struct pt_regs *ctx, u64 task, struct thread *thread,
-					u64 block)
+static __always_inline bool leave_alloc(const struct call *call, u64 block)
 {
-	if (!block) {
+	if (!block)
 		COUNT(counters, COUNTER_FAILED);
-		return;
-	}
-	if (thread->call.flags & CALL_RECORD)
-		enter_block(task, block, thread->call.bytes, stack_of_return(ctx, thread));
+	return block && call->flags & CALL_RECORD;
 }
 
 static __always_inline u64 block_of_posix_memalign(struct pt_regs *ctx, const struct call *call)
@@ -572,27 +565,23 @@ static __always_inline int enter_mmap(struct pt_regs *ctx)
 		return 1;
 	thread->call.bytes = bytes;
 	thread->call.old_bytes = map_flags;
-	if (!(map_flags & MAP_ANONYMOUS))
-		thread->call.flags = CALL_FILE;
+	thread->call.flags = map_flags & MAP_ANONYMOUS ? CALL_RECORD : CALL_FILE;
 	thread->call.function = FUNCTION_MMAP;
 	return 0;
 }
 
-static __always_inline void leave_mmap(struct pt_regs *ctx, u64 task, struct thread *thread)
+static __always_inline bool leave_mmap(u64 task, const struct call *call, u64 address)
 {
-	u64 address = REGS_RESULT(ctx);
-	const struct call *call = &thread->call;
-
 	if (address == MAP_FAILED) {
 		COUNT(counters, COUNTER_FAILED);
-		return;
+		return false;
 	}
 	if (call->flags & CALL_FILE) {
 		send_map(task, address, call->bytes, call->old_bytes, EVENT_FILE, STACK_UNKNOWN);
-		return;
+		return false;
 	}
 	COUNT(counters, COUNTER_MAPS);
-	send_map(task, address, call->bytes, call->old_bytes, 0, stack_of_return(ctx, thread));
+	return true;
 }
 
 static __always_inline void leave_nested_mmap(struct pt_regs *ctx, u64 task, struct thread *thread)
@@ -647,72 +636,104 @@ static __always_inline int enter_mremap(struct pt_regs *ctx)
 	event.old_address = thread->call.pointer = REGS_ARG1(ctx);
 	event.old_bytes = thread->call.old_bytes = (REGS_ARG2(ctx) + PAGE_MASK) & ~PAGE_MASK;
 	thread->call.bytes = REGS_ARG3(ctx);
+	thread->call.flags = CALL_RECORD;
 	thread->call.function = FUNCTION_MREMAP;
 	send(&event, task, LOSS_MAPPING_EVENTS);
 	return 0;
 }
 
-static __always_inline void leave_mremap(struct pt_regs *ctx, u64 task, struct thread *thread)
+static __always_inline void send_remap(u64 task, const struct call *call, u64 address, u32 slot)
 {
-	const struct call *call = &thread->call;
 	struct event event = {
 		.kind = EVENT_REMAP_END,
-		.address = REGS_RESULT(ctx),
+		.address = address,
 		.bytes = (call->bytes + PAGE_MASK) & ~PAGE_MASK,
 		.old_address = call->pointer,
 		.old_bytes = call->old_bytes,
+		.stack = slot,
 	};
 
-	if (event.address == MAP_FAILED) {
-		event.address = 0;
-		COUNT(counters, COUNTER_FAILED);
-	} else {
-		COUNT(counters, COUNTER_REMAPS);
-		event.stack = stack_of_return(ctx, thread);
-		if (!is_record_wanted(call->bytes))
-			event.flags = EVENT_FILTERED;
-	}
+	if (!is_record_wanted(call->bytes))
+		event.flags = EVENT_FILTERED;
 	send(&event, task, LOSS_MAPPING_EVENTS);
+}
+
+static __always_inline bool leave_mremap(u64 task, const struct call *call, u64 address)
+{
+	if (address == MAP_FAILED) {
+		COUNT(counters, COUNTER_FAILED);
+		send_remap(task, call, 0, STACK_UNKNOWN);
+		return false;
+	}
+	COUNT(counters, COUNTER_REMAPS);
+	return true;
+}
+
+static __always_inline void learn_trampoline(u64 return_slot)
+{
+#if defined(__TARGET_ARCH_x86)
+	if (!trampoline)
+		trampoline = read_user_word(return_slot);
+#endif
 }
 
 /* ---- one return program for all functions: the call knows which one it was ---- */
 
+static __always_inline bool is_to_be_recorded(u64 task, const struct call *call, u32 function,
+					      u64 address)
+{
+	switch (function) {
+	case FUNCTION_REALLOC:
+		return leave_realloc(task, call, address);
+	case FUNCTION_MMAP:
+		return leave_mmap(task, call, address);
+	case FUNCTION_MREMAP:
+		return leave_mremap(task, call, address);
+	default:
+		return leave_alloc(call, address);
+	}
+}
+
 static __noinline int leave_call(struct pt_regs *ctx)
 {
 	u64 task = current_task();
-	u64 slot = REGS_SP(ctx) - RETURN_SLOT;
-	u32 id = task, function;
+	u64 stack_pointer = REGS_SP(ctx) - RETURN_SLOT;
+	u32 id = task, function, slot = STACK_UNKNOWN;
 	struct thread *thread;
+	struct call *call;
+	u64 address;
 
 	if (!is_target(task))
 		return 0;
 	thread = bpf_map_lookup_elem(&threads, &id);
 	if (!thread)
 		return 0;
-	if (thread->arena_stack_pointer == slot) {
+	call = &thread->call;
+	if (thread->arena_stack_pointer == stack_pointer) {
 		leave_nested_mmap(ctx, task, thread);
 		return 0;
 	}
-	function = thread->call.function;
 	/* The return of a call inside another one, or of one that began before we did. */
-	if (!function || thread->call.stack_pointer != slot)
+	if (!call->function || call->stack_pointer != stack_pointer)
 		return 0;
-	thread->call.function = FUNCTION_NONE;
+	learn_trampoline(stack_pointer);
+	/* Before the paths part: the verifier would follow the walk once for each of them. */
+	if (call->flags & CALL_RECORD)
+		slot = stack_of_return(ctx, thread);
+
+	function = call->function;
+	address = function == FUNCTION_POSIX_MEMALIGN ? block_of_posix_memalign(ctx, call) :
+							REGS_RESULT(ctx);
+	if (is_to_be_recorded(task, call, function, address)) {
+		if (function == FUNCTION_MMAP)
+			send_map(task, address, call->bytes, call->old_bytes, 0, slot);
+		else if (function == FUNCTION_MREMAP)
+			send_remap(task, call, address, slot);
+		else
+			enter_block(task, address, call->bytes, slot);
+	}
+	call->function = FUNCTION_NONE;
 	thread->arena_stack_pointer = 0;
-#if defined(__TARGET_ARCH_x86)
-	if (!trampoline)
-		trampoline = read_user_word(slot);
-#endif
-	if (function == FUNCTION_SIMPLE)
-		leave_alloc(ctx, task, thread, REGS_RESULT(ctx));
-	else if (function == FUNCTION_POSIX_MEMALIGN)
-		leave_alloc(ctx, task, thread, block_of_posix_memalign(ctx, &thread->call));
-	else if (function == FUNCTION_REALLOC)
-		leave_realloc(ctx, task, thread);
-	else if (function == FUNCTION_MMAP)
-		leave_mmap(ctx, task, thread);
-	else if (function == FUNCTION_MREMAP)
-		leave_mremap(ctx, task, thread);
 	return 0;
 }
 
@@ -817,34 +838,59 @@ static __always_inline bool is_session_return(void *ctx)
 	return false;
 }
 
+static __always_inline int enter_role(struct pt_regs *ctx, u64 role)
+{
+	switch (role) {
+	case ROLE_MALLOC:
+		return enter_simple(ctx, REGS_ARG1(ctx));
+	case ROLE_CALLOC:
+		return enter_simple(ctx, product(REGS_ARG1(ctx), REGS_ARG2(ctx)));
+	case ROLE_MEMALIGN:
+		return enter_simple(ctx, REGS_ARG2(ctx));
+	case ROLE_POSIX_MEMALIGN:
+		return enter_posix_memalign(ctx, REGS_ARG1(ctx), REGS_ARG3(ctx));
+	case ROLE_REALLOC:
+		return enter_realloc(ctx, REGS_ARG1(ctx), REGS_ARG2(ctx));
+	case ROLE_REALLOCARRAY:
+		return enter_realloc(ctx, REGS_ARG1(ctx), product(REGS_ARG2(ctx), REGS_ARG3(ctx)));
+	case ROLE_MMAP:
+		return enter_mmap(ctx);
+	case ROLE_MREMAP:
+		return enter_mremap(ctx);
+	default:
+		return 1;
+	}
+}
+
 /*
- * Each entry twice: as an entry probe, which goes with a return probe of its own, and as a session
- * (6.13), in which the kernel pairs the two for less.
+ * The kernel pairs entry and return of a session (6.13), for less than two probes cost. The
+ * attach cookie is the role: kernels with sessions have cookies.
  */
-#define ENTRY(name, body)                                                                          \
-	SEC("uprobe") int name##_enter(struct pt_regs *ctx)                                        \
+SEC("uprobe.session")
+int call_session(struct pt_regs *ctx)
+{
+	if (is_session_return(ctx))
+		return leave_call(ctx);
+	return enter_role(ctx, bpf_get_attach_cookie(ctx));
+}
+
+/* Elsewhere each entry is a program of its own, and the return another. */
+#define ENTRY(name, role)                                                                          \
+	SEC("uprobe")                                                                              \
+	int name##_enter(struct pt_regs *ctx)                                                      \
 	{                                                                                          \
-		body;                                                                              \
+		enter_role(ctx, role);                                                             \
 		return 0;                                                                          \
-	}                                                                                          \
-	SEC("uprobe.session") int name##_session(struct pt_regs *ctx)                              \
-	{                                                                                          \
-		if (is_session_return(ctx)) {                                                      \
-			leave_call(ctx);                                                           \
-			return 0;                                                                  \
-		}                                                                                  \
-		return body;                                                                       \
 	}
 
-ENTRY(malloc, enter_simple(ctx, REGS_ARG1(ctx)))
-ENTRY(calloc, enter_simple(ctx, product(REGS_ARG1(ctx), REGS_ARG2(ctx))))
-ENTRY(memalign, enter_simple(ctx, REGS_ARG2(ctx)))
-ENTRY(posix_memalign, enter_posix_memalign(ctx, REGS_ARG1(ctx), REGS_ARG3(ctx)))
-ENTRY(realloc, enter_realloc(ctx, REGS_ARG1(ctx), REGS_ARG2(ctx)))
-ENTRY(reallocarray,
-      enter_realloc(ctx, REGS_ARG1(ctx), product(REGS_ARG2(ctx), REGS_ARG3(ctx))))
-ENTRY(mmap, enter_mmap(ctx))
-ENTRY(mremap, enter_mremap(ctx))
+ENTRY(malloc, ROLE_MALLOC)
+ENTRY(calloc, ROLE_CALLOC)
+ENTRY(memalign, ROLE_MEMALIGN)
+ENTRY(posix_memalign, ROLE_POSIX_MEMALIGN)
+ENTRY(realloc, ROLE_REALLOC)
+ENTRY(reallocarray, ROLE_REALLOCARRAY)
+ENTRY(mmap, ROLE_MMAP)
+ENTRY(mremap, ROLE_MREMAP)
 
 SEC("uretprobe")
 int call_leave(struct pt_regs *ctx)
@@ -882,7 +928,7 @@ int process_exec(void *ctx)
 	__sync_fetch_and_add(&generation, 1);
 	trampoline = 0;
 	text_ranges[0].start = 0;
-	text_ranges[0].end = (u64)-1;
+	text_ranges[0].end = TEXT_ANYWHERE;
 	send(&event, task, LOSS_MAPPING_EVENTS);
 	return 0;
 }

@@ -29,6 +29,18 @@ enum counter {
 	COUNTERS,
 };
 
+/* What a probed function does: the attach cookie of a session. */
+enum role {
+	ROLE_MALLOC = 1,
+	ROLE_CALLOC,
+	ROLE_MEMALIGN,
+	ROLE_POSIX_MEMALIGN,
+	ROLE_REALLOC,
+	ROLE_REALLOCARRAY,
+	ROLE_MMAP,
+	ROLE_MREMAP,
+};
+
 struct block_key {
 	u64 address;
 	u32 process;

@@ -24,9 +24,16 @@ struct text_range {
  */
 struct text_range text_ranges[2] = {};
 
+/* The end of a range that holds every address of user space. */
+#define TEXT_ANYWHERE (1ULL << 62)
+
 const volatile u32 max_stack_depth = MAX_FRAMES;
 
-/* Where a walk begins, with the frames that were found without a frame pointer. */
+/*
+ * Where a walk begins, with the frames that were found without a frame pointer. It lives in a map,
+ * in the thread's own record: on the program's stack each depth would be a constant, and the
+ * verifier would follow the walk once for each.
+ */
 #define WALK_START_FRAMES 6
 
 struct walk_start {
@@ -42,11 +49,18 @@ struct walk_result {
 	u32 flags;
 };
 
-static __always_inline bool is_text(u64 address)
+/*
+ * Comparisons as arithmetic, all ones or zero for values below 2^63: each branch in the walk would
+ * double what the verifier has to follow, a hundred times over.
+ */
+static __always_inline u64 is_below(u64 a, u64 b)
 {
-	if (address >= text_ranges[0].start && address < text_ranges[0].end)
-		return true;
-	return address >= text_ranges[1].start && address < text_ranges[1].end;
+	return (u64)((s64)(a - b) >> 63);
+}
+
+static __always_inline u64 is_inside(u64 address, const struct text_range *range)
+{
+	return ~is_below(address, range->start) & is_below(address, range->end);
 }
 
 static __always_inline u64 hash_frame(u64 hash, u64 frame)
@@ -58,21 +72,18 @@ static __always_inline u64 hash_frame(u64 hash, u64 frame)
 /* One step outward. Returns the frame, or 0 where the chain ends. */
 static __always_inline u64 next_frame(u64 *frame_pointer, u64 stack_pointer, u32 *flags)
 {
-	u64 record[2];
+	u64 record[2] = {};
 	u64 at = *frame_pointer;
+	u64 frame, inside;
 
-	if (at < stack_pointer || (at & 7) || at - stack_pointer > MAX_FRAME_BYTES)
+	if (is_below(at, stack_pointer) | is_below(MAX_FRAME_BYTES, at - stack_pointer) | (at & 7))
 		return 0;
-	if (bpf_probe_read_user(record, sizeof(record), (const void *)at))
-		return 0;
-	if (!record[1])
-		return 0;
-	if (!is_text(record[1])) {
-		*flags |= STACK_CUT;
-		return 0;
-	}
+	bpf_probe_read_user(record, sizeof(record), (const void *)at);
+	frame = record[1];
+	inside = is_inside(frame, &text_ranges[0]) | is_inside(frame, &text_ranges[1]);
+	*flags |= STACK_CUT & ~inside & is_below(0, frame);
 	*frame_pointer = record[0];
-	return record[1];
+	return frame & inside;
 }
 
 /*
@@ -103,8 +114,10 @@ static __always_inline struct walk_result walk_stack(const struct walk_start *st
 			frames[i] = frame;
 	}
 	result.depth = i;
-	if (i >= max_stack_depth && next_frame(&frame_pointer, stack_pointer, &result.flags))
-		result.flags |= STACK_TRUNCATED;
+	if (i >= max_stack_depth) {
+		frame = next_frame(&frame_pointer, stack_pointer, &result.flags);
+		result.flags |= STACK_TRUNCATED & is_below(0, frame);
+	}
 	return result;
 }
 

@@ -30,12 +30,8 @@ pub enum Role {
 }
 
 impl Role {
-    /// In the order in which they have to be attached: what frees comes first, or a block would be
-    /// seen to come and not to go.
-    pub const ALL: [Self; 11] = [
-        Self::Free,
-        Self::Munmap,
-        Self::Anchor,
+    /// The roles whose return is looked at too.
+    pub const PAIRED: [Self; 8] = [
         Self::Mmap,
         Self::Mremap,
         Self::Realloc,
@@ -46,9 +42,24 @@ impl Role {
         Self::Malloc,
     ];
 
+    /// What the kernel side calls it (enum role in memleak.h); `None` where a role is a program.
+    pub fn session_cookie(self) -> Option<u64> {
+        match self {
+            Self::Malloc => Some(1),
+            Self::Calloc => Some(2),
+            Self::Memalign => Some(3),
+            Self::PosixMemalign => Some(4),
+            Self::Realloc => Some(5),
+            Self::Reallocarray => Some(6),
+            Self::Mmap => Some(7),
+            Self::Mremap => Some(8),
+            Self::Free | Self::Munmap | Self::Anchor => None,
+        }
+    }
+
     /// Whether its return is looked at too.
     pub fn has_return(self) -> bool {
-        !matches!(self, Self::Free | Self::Munmap | Self::Anchor)
+        self.session_cookie().is_some()
     }
 
     /// What its programs have to find unharmed.

@@ -52,10 +52,10 @@ impl Plan {
         has(Role::Malloc) && has(Role::Free)
     }
 
-    /// The probes of a role, by object.
-    pub fn by_object(&self, role: Role) -> Vec<(Arc<Object>, Vec<Probe>)> {
+    /// The probes of some roles, by object.
+    pub fn by_object(&self, roles: &[Role]) -> Vec<(Arc<Object>, Vec<Probe>)> {
         let mut groups: Vec<(Arc<Object>, Vec<Probe>)> = Vec::new();
-        for planned in self.probes.iter().filter(|probe| probe.role == role) {
+        for planned in self.probes.iter().filter(|probe| roles.contains(&probe.role)) {
             match groups.iter_mut().find(|(object, _)| object.id() == planned.object.id()) {
                 Some((_, probes)) => probes.push(planned.probe),
                 None => groups.push((planned.object.clone(), vec![planned.probe])),
@@ -215,7 +215,7 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn add(&mut self, role: Role, function: &Function, cookie: u64) {
+    fn add(&mut self, role: Role, function: &Function, reach: u64) {
         let placement = place(&function.code, function.address, &role.needs());
         let file_offset = function.file_offset + placement.offset;
         let known = self
@@ -230,12 +230,12 @@ impl<'a> Planner<'a> {
             object: self.object.clone(),
             role,
             names: vec![function.name.clone()],
-            reach: cookie,
+            reach,
             placement,
             probe: Probe {
                 file_offset,
                 // Kernels without cookies refuse one that is not 0; they get it by address.
-                cookie: if self.has_cookie { cookie } else { 0 },
+                cookie: if self.has_cookie { role.session_cookie().unwrap_or(reach) } else { 0 },
             },
         });
     }

@@ -29,6 +29,9 @@ pub const DEFAULT_BLOCKS_PREALLOCATED: u32 = 256 << 10;
 /// (rounded up by the allocator) and its bucket.
 pub const BYTES_PER_BLOCK: u64 = 96 + 16;
 
+/// TEXT_ANYWHERE in stack.bpf.h.
+pub const TEXT_ANYWHERE: u64 = 1 << 62;
+
 /// BPF_F_NO_PREALLOC in linux/bpf.h.
 const NO_PREALLOC: u32 = 1;
 /// Threads before 6.1, where the table is there at once: 400 bytes each.
@@ -57,7 +60,7 @@ impl Kernel {
         let mut skel = open.load().map_err(failed)?;
         fill_free_slots(&skel, options.stack_slots).map_err(failed)?;
         if let Some(bss) = skel.maps.bss_data.as_deref_mut() {
-            bss.text_ranges[0].end = u64::MAX;
+            bss.text_ranges[0].end = TEXT_ANYWHERE;
         }
         let mapped = |error: MapError| failed(libbpf_rs::Error::from(std::io::Error::other(error)));
         Ok(Self {
@@ -85,18 +88,52 @@ impl Kernel {
         if self.uprobes.way == Way::PerfEvent {
             self.attach_pid = thread;
         }
-        for role in Role::ALL {
-            for (object, probes) in plan.by_object(role) {
-                let links = self.attach_role(role, &object, &probes)?;
-                self.links.extend(links);
-            }
+        let groups: &[(&[Role], fn(&Self) -> Entry<'_>)] = &[
+            (&[Role::Free], |k| Entry::Alone(&k.skel.progs.free_enter)),
+            (&[Role::Munmap], |k| Entry::Alone(&k.skel.progs.munmap_enter)),
+            (&[Role::Anchor], |k| Entry::Alone(&k.skel.progs.anchor_enter)),
+        ];
+        for (roles, entry) in groups {
+            self.attach_group(plan, roles, *entry)?;
+        }
+        if self.uprobes.way == Way::Session {
+            return self.attach_group(plan, &Role::PAIRED, |k| {
+                Entry::Session(&k.skel.progs.call_session)
+            });
+        }
+        for role in Role::PAIRED {
+            let entry: fn(&Self) -> Entry<'_> = match role {
+                Role::Calloc => |k| Entry::Paired(&k.skel.progs.calloc_enter),
+                Role::Memalign => |k| Entry::Paired(&k.skel.progs.memalign_enter),
+                Role::PosixMemalign => |k| Entry::Paired(&k.skel.progs.posix_memalign_enter),
+                Role::Realloc => |k| Entry::Paired(&k.skel.progs.realloc_enter),
+                Role::Reallocarray => |k| Entry::Paired(&k.skel.progs.reallocarray_enter),
+                Role::Mmap => |k| Entry::Paired(&k.skel.progs.mmap_enter),
+                Role::Mremap => |k| Entry::Paired(&k.skel.progs.mremap_enter),
+                _ => |k| Entry::Paired(&k.skel.progs.malloc_enter),
+            };
+            self.attach_group(plan, &[role], entry)?;
         }
         Ok(())
     }
 
-    fn attach_role(
+    /// Attaches one program to all functions of some roles.
+    fn attach_group(
+        &mut self,
+        plan: &Plan,
+        roles: &[Role],
+        entry: fn(&Self) -> Entry<'_>,
+    ) -> Result<(), AttachError> {
+        for (object, probes) in plan.by_object(roles) {
+            let links = self.attach_probes(entry(self), &object, &probes)?;
+            self.links.extend(links);
+        }
+        Ok(())
+    }
+
+    fn attach_probes(
         &self,
-        role: Role,
+        entry: Entry<'_>,
         object: &Object,
         probes: &[Probe],
     ) -> Result<Vec<Link>, AttachError> {
@@ -104,27 +141,17 @@ impl Kernel {
             let way = self.uprobes.way;
             attach::attach(program, way, kind, self.attach_pid, &object.open_path(), probes)
         };
-        let progs = &self.skel.progs;
-        let (entry, session) = match role {
-            Role::Free => return attach(&progs.free_enter, Kind::Entry),
-            Role::Munmap => return attach(&progs.munmap_enter, Kind::Entry),
-            Role::Anchor => return attach(&progs.anchor_enter, Kind::Entry),
-            Role::Malloc => (&progs.malloc_enter, &progs.malloc_session),
-            Role::Calloc => (&progs.calloc_enter, &progs.calloc_session),
-            Role::Memalign => (&progs.memalign_enter, &progs.memalign_session),
-            Role::PosixMemalign => (&progs.posix_memalign_enter, &progs.posix_memalign_session),
-            Role::Realloc => (&progs.realloc_enter, &progs.realloc_session),
-            Role::Reallocarray => (&progs.reallocarray_enter, &progs.reallocarray_session),
-            Role::Mmap => (&progs.mmap_enter, &progs.mmap_session),
-            Role::Mremap => (&progs.mremap_enter, &progs.mremap_session),
-        };
-        if self.uprobes.way == Way::Session {
-            return attach(session, Kind::Session);
+        match entry {
+            Entry::Alone(program) => attach(program, Kind::Entry),
+            Entry::Session(program) => attach(program, Kind::Session),
+            Entry::Paired(program) => {
+                // The return first: an entry without its return would leave the thread inside the
+                // call.
+                let mut links = attach(&self.skel.progs.call_leave, Kind::Return)?;
+                links.extend(attach(program, Kind::Entry)?);
+                Ok(links)
+            }
         }
-        // The return first: an entry without its return would leave the thread inside the call.
-        let mut links = attach(&progs.call_leave, Kind::Return)?;
-        links.extend(attach(entry, Kind::Entry)?);
-        Ok(links)
     }
 
     /// Tells a kernel without attach cookies what lies at a probe's address.
@@ -219,6 +246,16 @@ impl Kernel {
     }
 }
 
+/// A program, and what goes with it.
+enum Entry<'a> {
+    /// Nothing.
+    Alone(&'a ProgramMut<'a>),
+    /// The return program.
+    Paired(&'a ProgramMut<'a>),
+    /// It is both.
+    Session(&'a ProgramMut<'a>),
+}
+
 /// The counters at one moment.
 #[derive(Debug, Default)]
 pub struct Counters(Vec<u64>);
@@ -257,18 +294,7 @@ fn configure(
 /// Only the programs of one way can be loaded on every kernel.
 fn choose_programs(open: &mut skel::OpenMemleakSkel<'_>, way: Way) {
     let progs = &mut open.progs;
-    for program in [
-        &mut progs.malloc_session,
-        &mut progs.calloc_session,
-        &mut progs.memalign_session,
-        &mut progs.posix_memalign_session,
-        &mut progs.realloc_session,
-        &mut progs.reallocarray_session,
-        &mut progs.mmap_session,
-        &mut progs.mremap_session,
-    ] {
-        program.set_autoload(way == Way::Session);
-    }
+    progs.call_session.set_autoload(way == Way::Session);
     for program in [
         &mut progs.malloc_enter,
         &mut progs.calloc_enter,

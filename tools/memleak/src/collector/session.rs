@@ -16,7 +16,7 @@ use memtools::target::Target;
 use memtools::target::object::{FileId, Object};
 
 use super::abi::{self, Counter, Event};
-use super::kernel::{Counters, Kernel};
+use super::kernel::{Counters, Kernel, TEXT_ANYWHERE};
 use super::load::{LoadMeter, Prices, Spent};
 use super::{Message, Options, TraceEvent};
 use crate::intervals::{Intervals, MappingClass};
@@ -269,7 +269,7 @@ impl Session {
         let ranges = self.text_ranges();
         let covered = ranges.iter().any(|(low, high)| *low <= start && end <= *high);
         if !covered {
-            self.kernel.set_text_ranges([(0, u64::MAX), ranges[1]]);
+            self.kernel.set_text_ranges([(0, TEXT_ANYWHERE), ranges[1]]);
         }
     }
 
