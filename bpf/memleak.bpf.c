@@ -19,7 +19,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define PROT_NONE     0
 #define MAP_FIXED     0x10
 #define MAP_ANONYMOUS 0x20
-#define MAP_FAILED    ((u64) - 1)
+#define MAP_FAILED    (~0ULL)
 #define PAGE_MASK     4095ULL
 
 /* Freed blocks from this size on may be given back by a munmap inside free. */
@@ -49,7 +49,7 @@ const volatile u32 trace_every_event = 0;
 u32 enabled = 0;
 u32 generation = 0; /* counts the images: each exec begins a new one */
 u32 epoch = 0; /* counts the reuses of text addresses by other files */
-u64 trampoline = 0; /* where the process's return probes land; 0: not seen yet */
+u64 trampoline = 0; /* where the process's return probes land; 0: not asked yet */
 
 /* ---- per thread ---- */
 
@@ -334,6 +334,22 @@ static __noinline void drop_call(struct call *call)
 	call->function = FUNCTION_NONE;
 }
 
+/* Whether a return slot still leads to the trampoline. */
+static __always_inline bool is_return_pending(u64 return_slot)
+{
+#if defined(__TARGET_ARCH_x86)
+	if (!trampoline) {
+		struct task_struct *task = (void *)bpf_get_current_task();
+
+		trampoline = BPF_CORE_READ(task, mm, uprobes_state.xol_area, vaddr);
+	}
+	return read_user_word(return_slot) == trampoline;
+#else
+	/* The return address is in a register, or wherever the function has put it. */
+	return true;
+#endif
+}
+
 /*
  * Whether an outer call of this thread is still on its way. One that was left by longjmp, or by
  * an exception, is not: its stack pointer lies below, or its return slot was written over.
@@ -350,12 +366,10 @@ static __always_inline bool is_inside_call(struct call *call, u64 stack_pointer)
 		drop_call(call);
 		return false;
 	}
-#if defined(__TARGET_ARCH_x86)
-	if (trampoline && read_user_word(call->stack_pointer) != trampoline) {
+	if (!is_return_pending(call->stack_pointer)) {
 		drop_call(call);
 		return false;
 	}
-#endif
 	COUNT(counters, COUNTER_NESTED_CALLS);
 	return true;
 }
@@ -380,18 +394,12 @@ static __always_inline struct thread *begin_call(struct pt_regs *ctx, u64 task)
 	return thread;
 }
 
+/* At random: every N-th would fall into step with a program that repeats itself. */
 static __always_inline bool is_wanted(u64 bytes)
 {
-	if (bytes < min_bytes || bytes > max_bytes) {
-		COUNT(counters, COUNTER_IGNORED_CALLS);
+	if (bytes < min_bytes || bytes > max_bytes)
 		return false;
-	}
-	/* At random: every N-th would fall into step with a program that repeats itself. */
-	if (sample_every > 1 && bpf_get_prandom_u32() % sample_every) {
-		COUNT(counters, COUNTER_SAMPLED_OUT);
-		return false;
-	}
-	return true;
+	return sample_every <= 1 || bpf_get_prandom_u32() % sample_every == 0;
 }
 
 /* For a session program: 1 means that no return is wanted. */
@@ -474,6 +482,14 @@ static __always_inline u64 product(u64 n, u64 size)
 	return n * size;
 }
 
+static __always_inline bool is_recorded(const struct call *call)
+{
+	if (call->flags & CALL_RECORD)
+		return true;
+	COUNT(counters, COUNTER_UNRECORDED);
+	return false;
+}
+
 /* Returns whether the new block is to be recorded. */
 static __always_inline bool leave_realloc(u64 task, const struct call *call, u64 block)
 {
@@ -492,14 +508,16 @@ static __always_inline bool leave_realloc(u64 task, const struct call *call, u64
 	} else if (call->flags & CALL_OLD_UNTRACKED) {
 		COUNT(counters, COUNTER_UNTRACKED_FREES);
 	}
-	return block && call->flags & CALL_RECORD;
+	return block && is_recorded(call);
 }
 
 static __always_inline bool leave_alloc(const struct call *call, u64 block)
 {
-	if (!block)
+	if (!block) {
 		COUNT(counters, COUNTER_FAILED);
-	return block && call->flags & CALL_RECORD;
+		return false;
+	}
+	return is_recorded(call);
 }
 
 static __always_inline u64 block_of_posix_memalign(struct pt_regs *ctx, const struct call *call)
@@ -669,14 +687,6 @@ static __always_inline bool leave_mremap(u64 task, const struct call *call, u64 
 	return true;
 }
 
-static __always_inline void learn_trampoline(u64 return_slot)
-{
-#if defined(__TARGET_ARCH_x86)
-	if (!trampoline)
-		trampoline = read_user_word(return_slot);
-#endif
-}
-
 /* ---- one return program for all functions: the call knows which one it was ---- */
 
 static __always_inline bool is_to_be_recorded(u64 task, const struct call *call, u32 function,
@@ -716,7 +726,6 @@ static __noinline int leave_call(struct pt_regs *ctx)
 	/* The return of a call inside another one, or of one that began before we did. */
 	if (!call->function || call->stack_pointer != stack_pointer)
 		return 0;
-	learn_trampoline(stack_pointer);
 	/* Before the paths part: the verifier would follow the walk once for each of them. */
 	if (call->flags & CALL_RECORD)
 		slot = stack_of_return(ctx, thread);

@@ -7,7 +7,6 @@ enum counter {
 	/* Probe hits that neither an allocation nor a free stands for. */
 	COUNTER_NESTED_CALLS,
 	COUNTER_ANCHOR_HITS,
-	COUNTER_IGNORED_CALLS,
 	COUNTER_MAPPING_HITS,
 	/* What happened. */
 	COUNTER_FAILED,
@@ -15,7 +14,7 @@ enum counter {
 	COUNTER_MAPS,
 	COUNTER_UNMAPS,
 	COUNTER_REMAPS,
-	COUNTER_SAMPLED_OUT,
+	COUNTER_UNRECORDED, /* allocations left out by -s, -z or -Z */
 	/* What makes figures wrong. */
 	LOSS_ALLOCS,
 	LOSS_ALLOC_BYTES,

@@ -24,8 +24,10 @@ typedef __u64 u64;
 typedef __s64 s64;
 typedef _Bool bool;
 
-#define true  1
-#define false 0
+enum {
+	false,
+	true,
+};
 
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
@@ -63,6 +65,26 @@ struct bpf_pidns_info {
 enum {
 	EEXIST = 17,
 };
+
+/*
+ * Where the return probes of a process land: mm->uprobes_state.xol_area->vaddr, on every kernel.
+ * The area is made with the first probe that needs it.
+ */
+struct xol_area {
+	unsigned long vaddr;
+} __attribute__((preserve_access_index));
+
+struct uprobes_state {
+	struct xol_area *xol_area;
+} __attribute__((preserve_access_index));
+
+struct mm_struct {
+	struct uprobes_state uprobes_state;
+} __attribute__((preserve_access_index));
+
+struct task_struct {
+	struct mm_struct *mm;
+} __attribute__((preserve_access_index));
 
 /* The registers a uprobe program is handed: user-space ABI, the same on every kernel. */
 #if defined(__TARGET_ARCH_x86)

@@ -27,6 +27,7 @@ Exit codes: 0; the command's own, or 128 and its signal; 1 the system failed; 2 
 /// Reports go to standard output, everything else to standard error.
 #[derive(Parser, Debug, Clone)]
 #[command(name = "memleak", version, after_help = EXAMPLES, max_term_width = 110)]
+#[command(args_override_self = true)] // the last one holds, as with bcc
 #[allow(clippy::struct_excessive_bools)] // a command line is a set of switches
 pub struct Cli {
     /// Trace the process with this PID
@@ -66,8 +67,8 @@ pub struct Cli {
     pub sample_rate: u32,
 
     /// How many stacks a text report lists
-    #[arg(short = 'T', long, value_name = "N", default_value_t = 10)]
-    pub top: usize,
+    #[arg(short = 'T', long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub top: u32,
 
     /// Track only allocations of at least this size (bytes, or with K, M, G)
     #[arg(short = 'z', long, value_name = "BYTES", value_parser = parse_bytes)]
@@ -346,7 +347,7 @@ mod tests {
             &["-p", "7", "-s", "0"], &["-p", "7", "-z", "1X"], &["-p", "7", "-T", "x"],
             &["-p", "7", "--max-overhead", "0"], &["-p", "7", "--perf-max-stack-depth", "128"],
             &["-p", "7", "--no-such-flag"], &["-p", "7", "-F"], &["-P"], &[], &["-p", "7", "--user", "x"],
-            &["-p", "7", "--", "x"], &["-p", "7", "-a", "-C"],
+            &["-p", "7", "--", "x"], &["-p", "7", "-a", "-C"], &["-p", "7", "-T", "0"],
         ] {
             let line = refusal(words);
             assert!(!line.contains('\n') && !line.is_empty(), "{words:?}: {line}");

@@ -129,12 +129,12 @@ pub struct StackAccount {
     pub blocks: Vec<Block>,
 }
 
-/// Calls since the attach.
+/// Calls since the attach, also those whose blocks are not tracked (`-s`, `-z`, `-Z`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Events {
     /// Successful allocations.
     pub allocs: u64,
-    /// Frees of them.
+    /// Frees, those of blocks that are not tracked among them.
     pub frees: u64,
     /// Allocations and mappings that failed.
     pub failed: u64,
@@ -236,7 +236,7 @@ pub struct Snapshot {
     pub events: Events,
     /// Likewise.
     pub mappings: MappingCalls,
-    /// Frees of blocks that are older than the attach, or not of this allocator.
+    /// Frees of blocks that are not tracked: older than the attach, or left out.
     pub untracked_frees: u64,
     /// Resident memory.
     pub resident: ResidentChange,

@@ -141,13 +141,13 @@ fn events(out: &mut String, report: &Report) {
         allocs,
         frees,
         failed,
-    } = scaled_events(report);
+    } = report.snapshot.events;
     let mut text = format!(
-        "  events: {}, {}, {} failed; {} of blocks that are not tracked",
+        "  events: {}, {} ({} of blocks not tracked), {} failed",
         counted(allocs, "alloc"),
         counted(frees, "free"),
+        grouped(report.snapshot.untracked_frees),
         grouped(failed),
-        counted(report.snapshot.untracked_frees, "free"),
     );
     let MappingCalls {
         maps,
@@ -164,19 +164,6 @@ fn events(out: &mut String, report: &Report) {
         );
     }
     line(out, &text);
-}
-
-fn scaled_events(report: &Report) -> Events {
-    let Events {
-        allocs,
-        frees,
-        failed,
-    } = report.snapshot.events;
-    Events {
-        allocs: allocs * report.scale,
-        frees: frees * report.scale,
-        failed,
-    }
 }
 
 fn load(out: &mut String, load: &ProbeLoad) {
@@ -285,7 +272,7 @@ struct JsonReport<'a> {
     target: JsonTarget<'a>,
     total: Amount,
     young: Amount,
-    scale: u64,
+    sample_rate: u64,
     events: Events,
     mappings: MappingCalls,
     untracked: JsonUntracked,
@@ -362,8 +349,8 @@ pub fn json(report: &Report) -> serde_json::Result<String> {
         },
         total: report.total,
         young: report.young,
-        scale: report.scale,
-        events: scaled_events(report),
+        sample_rate: report.scale,
+        events: snapshot.events,
         mappings: snapshot.mappings,
         untracked: JsonUntracked {
             frees: snapshot.untracked_frees,

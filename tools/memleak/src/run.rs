@@ -158,7 +158,7 @@ impl<'a> Run<'a> {
             Message::Signal(signal) => return Ok(self.on_signal(signal)),
             Message::Note(line) => note(&format!("memleak: note: {line}")),
             Message::Silence => note(
-                "memleak: nothing seen for 5 seconds: the process may be idle (see its CPU in \
+                "memleak: no event seen for 5 seconds: the process may be idle (see its CPU in \
                  top), or allocate in another way (--explain shows the probes; -O names the \
                  allocator's object)",
             ),
@@ -212,7 +212,7 @@ impl<'a> Run<'a> {
             report::json(&report).context("writing JSON")?
         } else {
             let style = TextStyle {
-                top: self.cli.top,
+                top: self.cli.top as usize,
                 lists_blocks: self.cli.show_allocs,
             };
             let gap = if self.reports > 1 { "\n" } else { "" };

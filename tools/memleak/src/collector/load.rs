@@ -59,12 +59,9 @@ pub struct Spent {
 
 impl Spent {
     /// What all events so far have cost.
-    pub fn new(events: &Events, untracked: u64, counters: &Counters, prices: &Prices) -> Self {
-        let allocs = events.allocs
-            + events.failed
-            + counters.get(Counter::IgnoredCalls)
-            + counters.get(Counter::SampledOut);
-        let frees = events.frees + untracked;
+    pub fn new(events: &Events, counters: &Counters, prices: &Prices) -> Self {
+        let allocs = events.allocs + events.failed;
+        let frees = events.frees;
         let anchors = counters.get(Counter::AnchorHits);
         let mappings = counters.get(Counter::MappingHits);
         let nested = counters.get(Counter::NestedCalls);

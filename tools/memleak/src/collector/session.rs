@@ -191,8 +191,7 @@ impl Session {
 
     fn spent(&self) -> Result<Spent> {
         let counters = self.kernel.counters()?;
-        let (events, untracked) = self.events_so_far(&counters);
-        Ok(Spent::new(&events, untracked, &counters, &self.prices))
+        Ok(Spent::new(&self.events_so_far(&counters), &counters, &self.prices))
     }
 
     // ---- text ----
@@ -382,8 +381,8 @@ impl Session {
             .into_iter()
             .map(|((slot, class), tally)| tally.into_account(self.stack(slot), class, now))
             .collect();
-        let (events, untracked_frees) = self.events_so_far(&counters);
-        let spent = Spent::new(&events, untracked_frees, &counters, &self.prices);
+        let events = self.events_so_far(&counters);
+        let spent = Spent::new(&events, &counters, &self.prices);
         let cpu_ns = (!self.has_ended).then(|| process::cpu_time_ns(self.target.pid())).flatten();
         if let Some(resident) = process::resident(self.target.live_thread()) {
             self.resident.now = Some(resident);
@@ -401,7 +400,7 @@ impl Session {
                 unmaps: counters.get(Counter::Unmaps),
                 remaps: counters.get(Counter::Remaps),
             },
-            untracked_frees,
+            untracked_frees: counters.get(Counter::UntrackedFrees),
             resident: self.resident,
             chunk_overhead,
             load: self.meter.report(spent, cpu_ns),
@@ -409,19 +408,20 @@ impl Session {
         })
     }
 
-    fn events_so_far(&self, counters: &Counters) -> (Events, u64) {
+    /// All calls, whether their blocks are tracked or not.
+    fn events_so_far(&self, counters: &Counters) -> Events {
         let mut events = Events {
-            allocs: counters.get(Counter::LossAllocs),
-            frees: 0,
+            allocs: counters.get(Counter::LossAllocs) + counters.get(Counter::Unrecorded),
+            frees: counters.get(Counter::UntrackedFrees),
             failed: counters.get(Counter::Failed),
         };
         for (_, totals) in self.kernel.totals() {
             events.allocs += totals.allocs;
             events.frees += totals.frees;
         }
-        // A free that was missed is a loss, and no event of the program that was seen.
+        // A missed free was put to the stack's account, but nobody saw it.
         events.frees = events.frees.saturating_sub(counters.get(Counter::LossMissedFrees));
-        (events, counters.get(Counter::UntrackedFrees))
+        events
     }
 
     fn loss(&self, counters: &Counters) -> Loss {
