@@ -271,28 +271,34 @@ static __always_inline void enter_block(u64 task, u64 address, u64 bytes, u32 sl
 
 /* ---- stacks ---- */
 
-/*
- * The frames that have no frame pointer: as long as the last frame lies inside the function of an
- * anchor whose call still stands on the stack, the next frame is that function's caller.
- */
+/* Whether the last frame found belongs to the anchor's call, which still stands on the stack. */
+static __always_inline bool holds_anchor(const struct anchor *anchor, u64 frame, u64 stack_pointer)
+{
+	return anchor->stack_pointer >= stack_pointer && frame >= anchor->start &&
+	       frame < anchor->end && read_user_word(anchor->stack_pointer) == anchor->caller;
+}
+
+/* The frames that have no frame pointer: from an anchor's function the way goes to its caller. */
 static __always_inline void follow_anchors(struct thread *thread)
 {
 	struct walk_start *start = &thread->start;
+	u64 last = start->frames[0];
 	u32 i;
 
 	for (i = 0; i < MAX_ANCHORS; i++) {
 		const struct anchor *anchor = &thread->anchors[i];
-		u64 last = start->frames[i];
+		u32 depth = start->depth;
 
-		if (anchor->stack_pointer < start->stack_pointer || last < anchor->start ||
-		    last >= anchor->end)
-			break;
-		if (read_user_word(anchor->stack_pointer) != anchor->caller)
-			break;
-		start->frames[i + 1] = anchor->caller;
-		start->depth = i + 2;
+		if (depth >= WALK_START_FRAMES)
+			return;
+		if (!holds_anchor(anchor, last, start->stack_pointer))
+			continue;
+		last = anchor->caller;
+		start->frames[depth] = last;
+		start->depth = depth + 1;
 		start->frame_pointer = anchor->frame_pointer;
-		start->stack_pointer = anchor->stack_pointer;
+		/* The next one stands above this one's return address. */
+		start->stack_pointer = anchor->stack_pointer + RETURN_SLOT;
 	}
 }
 
@@ -816,13 +822,11 @@ static __always_inline int enter_anchor(struct pt_regs *ctx)
 		return 0;
 	cookie = probe_cookie(ctx);
 	anchors = thread->anchors;
-	/* One inside another is kept, one beside or above it takes its place. */
+	/* One that still stands is kept; one that has returned, or jumped here, gives its place. */
 	if (anchors[0].stack_pointer > REGS_SP(ctx) &&
 	    read_user_word(anchors[0].stack_pointer) == anchors[0].caller) {
 		for (i = MAX_ANCHORS - 1; i > 0; i--)
 			anchors[i] = anchors[i - 1];
-	} else {
-		anchors[1].stack_pointer = 0;
 	}
 	anchors[0].stack_pointer = REGS_SP(ctx);
 	anchors[0].caller = return_address(ctx);

@@ -69,7 +69,7 @@ fn is_frame(frame: &Value) {
 fn is_stack(stack: &Value) {
     let counts = ["bytes", "count", "allocs", "frees", "pid"];
     let names = [&counts[..], &["oldest_ms", "class", "frames"]].concat();
-    has_only(stack, &names, &[]);
+    has_only(stack, &names, &["growth_bytes", "incomplete", "blocks"]);
     are_counts(stack, &counts);
     let class = stack["class"].as_str().unwrap_or_default();
     assert!(Class::parse(class).is_some(), "class {class:?}");

@@ -30,7 +30,7 @@ NOINLINE void leak_256(void)
 
 NOINLINE void leak_4096(void)
 {
-	for (int i = 0; i < 2; i++)
+	for (size_t i = 0; i < hidden(2); i++)
 		keep(malloc(4096));
 	truth("leak_4096", 8192, 2);
 }

@@ -185,10 +185,10 @@ NOINLINE void *leak_realloc_refused(void)
 }
 
 /* A realloc that fails leaves the old block where it was, and whose it was. */
-NOINLINE void fail_to_realloc(void)
+NOINLINE void fail_to_realloc(char *const blocks[4])
 {
 	for (int i = 0; i < 4; i++) {
-		char *block = leak_realloc_refused();
+		char *block = blocks[i];
 
 		memset(block, 'x', 333);
 		refused(realloc(keep(block), hidden(PTRDIFF_MAX)));
@@ -258,6 +258,8 @@ static void free_older(int count)
 
 static void allocate_everything(void)
 {
+	char *refused_blocks[4];
+
 	leak_small();
 	leak_sizes();
 	leak_nothing();
@@ -276,7 +278,9 @@ static void allocate_everything(void)
 	free_by_realloc();
 #endif
 	fail_to_allocate();
-	fail_to_realloc();
+	for (int i = 0; i < 4; i++)
+		refused_blocks[i] = leak_realloc_refused();
+	fail_to_realloc(refused_blocks);
 	free_nothing();
 	free_all();
 	free_half();

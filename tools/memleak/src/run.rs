@@ -205,6 +205,12 @@ impl<'a> Run<'a> {
         let Some(snapshot) = snapshot.transpose()? else {
             return Ok(());
         };
+        if is_final {
+            // What was traced before the end comes before the last report.
+            while let Ok(message) = self.messages.try_recv() {
+                let _ = self.take(message)?;
+            }
+        }
         let report = self.name(snapshot, is_final);
         self.reports += 1;
         self.last_total = report.total.bytes;
