@@ -5,14 +5,12 @@
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
+#include "session.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 u64 entries = 0;
 u64 returns = 0;
-
-extern bool bpf_session_is_return___plain(void) __ksym __weak;
-extern bool bpf_session_is_return___ctx(void *ctx) __ksym __weak;
 
 SEC("uprobe")
 int count_entry(struct pt_regs *ctx)
@@ -31,13 +29,7 @@ int count_return(struct pt_regs *ctx)
 SEC("uprobe.session")
 int count_session(struct pt_regs *ctx)
 {
-	bool is_return = false;
-
-	if (bpf_ksym_exists(bpf_session_is_return___ctx))
-		is_return = bpf_session_is_return___ctx(ctx);
-	else if (bpf_ksym_exists(bpf_session_is_return___plain))
-		is_return = bpf_session_is_return___plain();
-	if (is_return)
+	if (is_session_return(ctx))
 		__sync_fetch_and_add(&returns, 1);
 	else
 		__sync_fetch_and_add(&entries, 1);

@@ -1,4 +1,4 @@
-//! Compiles the workloads into OUT_DIR/workloads.
+//! Compiles the workloads into OUT_DIR/workloads, and the empty probes that benchmarks compare with.
 
 use std::env;
 use std::fs;
@@ -175,6 +175,8 @@ fn main() {
     }
     println!("cargo:rustc-env=MEMTOOLS_WORKLOADS={}", out.display());
     fs::create_dir_all(&out).unwrap_or_else(|e| panic!("{}: {e}", out.display()));
+
+    memtools_bpf::build("probe_test").unwrap_or_else(|e| panic!("{e}"));
 
     let builder = Builder {
         source: manifest.join("workloads"),

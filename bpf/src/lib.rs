@@ -74,6 +74,10 @@ pub fn build(name: &str) -> Result<(), BuildError> {
 
     rerun_if_sources_change(&source_dir())?;
     rerun_if_sources_change(&source_dir().join("include"))?;
+    let own = source_dir().join(name);
+    if own.is_dir() {
+        rerun_if_sources_change(&own)?;
+    }
     SkeletonBuilder::new()
         .source(source_dir().join(format!("{name}.bpf.c")))
         .clang_args(clang_args(arch))

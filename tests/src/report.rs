@@ -119,9 +119,10 @@ impl Stack {
         self.frames.iter().any(|frame| frame.is(function))
     }
 
-    /// The innermost frame in the file `object`: who called into the libraries.
+    /// The innermost function in the file `object`: who called into the libraries.
     pub fn caller_in(&self, object: &str) -> Option<&Frame> {
-        self.frames.iter().find(|frame| frame.object() == object)
+        let mut frames = self.frames.iter();
+        frames.find(|frame| frame.object() == object && !frame.inlined)
     }
 }
 

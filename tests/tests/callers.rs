@@ -10,7 +10,8 @@ use memtools_tests::{Report, trace, workloads_dir};
 
 const NO_ARGS: &[&str] = &[];
 
-/// The first frame of the program itself is the function that called into the library.
+/// The first frame of the program itself, but for what a header inlined into it, is the function
+/// that called into the library.
 #[track_caller]
 fn is_called_by(report: &Report, function: &str, object: &str) {
     let stacks = report.stacks_of(function);

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The outermost call wins: which one is on its way in a thread. */
+#ifndef MEMTOOLS_MEMLEAK_CALLS_BPF_H
+#define MEMTOOLS_MEMLEAK_CALLS_BPF_H
+
+#include "memleak/blocks.bpf.h"
+
+/* So many calls inside a pending one, and it is taken for one that never returned. */
+#define MAX_NESTED_CALLS 16
+
+/* realloc never came back: its old block is still the program's. */
+static __noinline void drop_call(struct call *call)
+{
+	struct block_key key = key_of(call->pointer);
+
+	COUNT(counters, LOSS_MISSED_RETURNS);
+	if (call->flags & CALL_HAS_OLD)
+		bpf_map_update_elem(&blocks, &key, &call->old, BPF_NOEXIST);
+	call->function = FUNCTION_NONE;
+}
+
+/*
+ * Whether an outer call of this thread is still on its way. One that was left by longjmp, or by
+ * an exception, is not: its stack pointer lies below, or its return slot was written over.
+ */
+static __always_inline bool is_inside_call(struct call *call, u64 stack_pointer)
+{
+	if (!call->function)
+		return false;
+	if (call->generation != generation) {
+		call->function = FUNCTION_NONE;
+		return false;
+	}
+	if (stack_pointer > call->stack_pointer || ++call->nested > MAX_NESTED_CALLS) {
+		drop_call(call);
+		return false;
+	}
+	if (!is_return_pending(call->stack_pointer)) {
+		drop_call(call);
+		return false;
+	}
+	COUNT(counters, COUNTER_NESTED_CALLS);
+	return true;
+}
+
+/* The thread's call made ready, or NULL: inside another call. The function is set last. */
+static __always_inline struct call *begin_call(struct pt_regs *ctx, struct thread *thread,
+					       u64 bytes)
+{
+	struct call *call;
+
+	if (!thread || is_inside_call(&thread->call, REGS_SP(ctx)))
+		return NULL;
+	call = &thread->call;
+	call->stack_pointer = REGS_SP(ctx);
+	call->bytes = bytes;
+	call->generation = generation;
+	call->nested = 0;
+	call->flags = 0;
+	call->pointer = 0;
+	return call;
+}
+
+/* At random: every N-th would fall into step with a program that repeats itself. */
+static __always_inline bool is_wanted(u64 bytes)
+{
+	if (bytes < min_bytes || bytes > max_bytes)
+		return false;
+	return sample_every <= 1 || bpf_get_prandom_u32() % sample_every == 0;
+}
+
+#endif
