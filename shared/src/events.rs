@@ -59,6 +59,12 @@ pub fn wait_readable(fds: &[RawFd], timeout_ms: i32) -> Ready {
         })
         .collect();
     // SAFETY: the array is ours and as long as we say.
-    unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout_ms) };
+    unsafe {
+        libc::poll(
+            polled.as_mut_ptr(),
+            polled.len() as libc::nfds_t,
+            timeout_ms,
+        )
+    };
     polled.iter().map(|p| p.revents != 0).collect()
 }

@@ -52,7 +52,11 @@ where
     let mut first = true;
     loop {
         let mut count = size as u32;
-        let start = if first { std::ptr::null_mut() } else { token.as_mut_ptr().cast() };
+        let start = if first {
+            std::ptr::null_mut()
+        } else {
+            token.as_mut_ptr().cast()
+        };
         // SAFETY: keys and values hold `count` entries of the map's own sizes (K and V are the
         // types the map was made with), and the tokens are as long as the kernel writes.
         let status = unsafe {
@@ -97,13 +101,18 @@ pub fn summed_counters(map: &impl MapCore, count: u32) -> Result<Vec<u64>, MapEr
                 .lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)
                 .map_err(|error| failed(map, io::Error::other(error)))?
                 .unwrap_or_default();
-            Ok(values.iter().map(|bytes| word(bytes)).fold(0, u64::wrapping_add))
+            Ok(values
+                .iter()
+                .map(|bytes| word(bytes))
+                .fold(0, u64::wrapping_add))
         })
         .collect()
 }
 
 fn word(bytes: &[u8]) -> u64 {
-    bytes.first_chunk().map_or(0, |chunk| u64::from_ne_bytes(*chunk))
+    bytes
+        .first_chunk()
+        .map_or(0, |chunk| u64::from_ne_bytes(*chunk))
 }
 
 /// A `BPF_F_MMAPABLE` array, read in place without a system call.
@@ -121,12 +130,14 @@ pub struct MappedArray<T> {
 unsafe impl<T: Send> Send for MappedArray<T> {}
 
 impl<T: Plain + Copy> MappedArray<T> {
-    /// Maps an array whose elements are `T`.
+    /// Maps an array whose elements are `T`; EINVAL when they have another size.
     pub fn new(map: &impl MapCore) -> Result<Self, MapError> {
         let stride = (map.value_size() as usize).next_multiple_of(8);
         let entries = map.max_entries() as usize;
         let bytes = stride * entries;
-        assert_eq!(map.value_size() as usize, size_of::<T>(), "element type of {:?}", map.name());
+        if map.value_size() as usize != size_of::<T>() {
+            return Err(failed(map, io::Error::from_raw_os_error(libc::EINVAL)));
+        }
         // SAFETY: a new read-only mapping of a descriptor that we hold; nothing else is touched.
         let memory = unsafe {
             libc::mmap(
@@ -169,7 +180,12 @@ impl<T: Plain + Copy> MappedArray<T> {
         }
         // SAFETY: inside the mapping by the check above; T is Plain, so any bytes are a value.
         Some(unsafe {
-            self.memory.as_ptr().cast::<u8>().add(index * self.stride).cast::<T>().read_volatile()
+            self.memory
+                .as_ptr()
+                .cast::<u8>()
+                .add(index * self.stride)
+                .cast::<T>()
+                .read_volatile()
         })
     }
 }

@@ -23,7 +23,11 @@ pub fn resident(tid: u32) -> Option<Resident> {
 fn parse_resident(status: &str) -> Option<Resident> {
     let kilobytes = |name: &str| {
         let line = status.lines().find(|l| l.starts_with(name))?;
-        let number = line.strip_prefix(name)?.trim_start_matches(':').split_whitespace().next()?;
+        let number = line
+            .strip_prefix(name)?
+            .trim_start_matches(':')
+            .split_whitespace()
+            .next()?;
         Some(number.parse::<u64>().ok()? * 1024)
     };
     Some(Resident {

@@ -89,11 +89,15 @@ impl Symbolizer {
             let Some(object) = &location.object else {
                 continue;
             };
-            if self.known.contains_key(&(object.id(), location.file_offset)) {
+            if self
+                .known
+                .contains_key(&(object.id(), location.file_offset))
+            {
                 continue;
             }
-            let (_, offsets) =
-                wanted.entry(object.id()).or_insert_with(|| (object.clone(), Vec::new()));
+            let (_, offsets) = wanted
+                .entry(object.id())
+                .or_insert_with(|| (object.clone(), Vec::new()));
             offsets.push(location.file_offset);
         }
         for (id, (object, mut offsets)) in wanted {
@@ -139,7 +143,11 @@ fn flatten(sym: &Sym<'_>) -> Vec<Symbol> {
     let inlined = sym.inlined.iter().rev().map(|inlined| Symbol {
         name: inlined.name.to_string(),
         offset: 0,
-        file: inlined.code_info.as_ref().map(CodeInfo::to_path).map(Into::into),
+        file: inlined
+            .code_info
+            .as_ref()
+            .map(CodeInfo::to_path)
+            .map(Into::into),
         line: inlined.code_info.as_ref().and_then(|info| info.line),
         inlined: true,
     });

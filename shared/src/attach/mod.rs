@@ -72,13 +72,19 @@ pub fn missing_permission() -> String {
 
 fn effective_capabilities() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
 /// Whether there is BTF, without which no program of the suite loads.
 pub fn check_btf() -> Result<(), KernelError> {
-    if Path::new(KERNEL_BTF).exists() { Ok(()) } else { Err(KernelError::NoBtf) }
+    if Path::new(KERNEL_BTF).exists() {
+        Ok(())
+    } else {
+        Err(KernelError::NoBtf)
+    }
 }
 
 /// Whether a hash map may take its elements as it fills, from a probe: before the kernel had an

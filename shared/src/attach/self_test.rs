@@ -13,7 +13,15 @@ use super::{KernelError, has_attach_cookie};
 use crate::target::mappings::{Mappings, read_text_mappings};
 use crate::target::placement::Cost;
 
-#[allow(clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, unused)]
+// Generated code.
+#[allow(
+    clippy::all,
+    clippy::expect_used,
+    clippy::pedantic,
+    clippy::undocumented_unsafe_blocks,
+    clippy::unwrap_used,
+    unused
+)]
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/probe_test.skel.rs"));
 }
@@ -103,7 +111,13 @@ impl Uprobes {
         let mut last = None;
         for &way in ways {
             match try_way(way) {
-                Ok(Some(cost)) => return Ok(Self { way, cost, has_cookie }),
+                Ok(Some(cost)) => {
+                    return Ok(Self {
+                        way,
+                        cost,
+                        has_cookie,
+                    });
+                }
                 Ok(None) => {}
                 Err(error) => last = Some(error),
             }
@@ -130,8 +144,12 @@ fn try_way(way: Way) -> Result<Option<ProbeCost>, libbpf_rs::Error> {
     open.progs.empty_entry.set_autoload(false);
     open.progs.empty_return.set_autoload(false);
     if way == Way::Multi {
-        open.progs.count_entry.set_attach_type(ProgramAttachType::TraceUprobeMulti);
-        open.progs.count_return.set_attach_type(ProgramAttachType::TraceUprobeMulti);
+        open.progs
+            .count_entry
+            .set_attach_type(ProgramAttachType::TraceUprobeMulti);
+        open.progs
+            .count_return
+            .set_attach_type(ProgramAttachType::TraceUprobeMulti);
     }
     let skel = open.load()?;
     let (emulated, stepped) = own_probes()?;
@@ -147,7 +165,12 @@ fn try_way(way: Way) -> Result<Option<ProbeCost>, libbpf_rs::Error> {
     let count = || {
         skel.maps.bss_data.as_deref().map_or((0, 0), |bss| {
             // SAFETY: both are counters that the kernel adds to in memory shared with us.
-            unsafe { ((&raw const bss.entries).read_volatile(), (&raw const bss.returns).read_volatile()) }
+            unsafe {
+                (
+                    (&raw const bss.entries).read_volatile(),
+                    (&raw const bss.returns).read_volatile(),
+                )
+            }
         })
     };
 
@@ -165,12 +188,21 @@ fn try_way(way: Way) -> Result<Option<ProbeCost>, libbpf_rs::Error> {
         cost.return_ns = emulated_ns * 3 / 5;
         cost.emulated_ns = emulated_ns - cost.return_ns;
     } else {
-        links.extend(attach_to_self(&skel.progs.count_return, way, Kind::Return, emulated)?);
+        links.extend(attach_to_self(
+            &skel.progs.count_return,
+            way,
+            Kind::Return,
+            emulated,
+        )?);
         cost.return_ns = time_hits(EMULATED_HITS, call_emulated).saturating_sub(emulated_ns);
     }
     links.extend(entry(stepped)?);
-    cost.stepped_ns = time_hits(STEPPED_HITS, call_stepped).saturating_sub(if session { cost.return_ns } else { 0 });
-    let expects_return = if session { 1 } else { 0 };
+    cost.stepped_ns = time_hits(STEPPED_HITS, call_stepped).saturating_sub(if session {
+        cost.return_ns
+    } else {
+        0
+    });
+    let expects_return = u64::from(session);
     Ok((seen == (1, expects_return)).then_some(cost))
 }
 

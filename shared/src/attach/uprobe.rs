@@ -93,7 +93,10 @@ pub fn attach(
     }
     if way != Way::PerfEvent {
         let options = UprobeMultiOpts {
-            offsets: probes.iter().map(|probe| probe.file_offset as usize).collect(),
+            offsets: probes
+                .iter()
+                .map(|probe| probe.file_offset as usize)
+                .collect(),
             cookies: probes.iter().map(|probe| probe.cookie).collect(),
             retprobe: kind == Kind::Return,
             session: kind == Kind::Session,
@@ -111,7 +114,9 @@ pub fn attach(
                 ..Default::default()
             };
             let offset = probe.file_offset as usize;
-            program.attach_uprobe_with_opts(pid as i32, path, offset, options).map_err(failed)
+            program
+                .attach_uprobe_with_opts(pid as i32, path, offset, options)
+                .map_err(failed)
         })
         .collect()
 }

@@ -52,7 +52,7 @@ pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() * 4 / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -62,7 +62,11 @@ pub fn grouped(number: u64) -> String {
 
 /// A count and its noun: `1 block`, `1,234 blocks`.
 pub fn counted(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
+    format!(
+        "{} {noun}{}",
+        grouped(number),
+        if number == 1 { "" } else { "s" }
+    )
 }
 
 /// A duration in its largest useful unit: `350 ms`, `12.3 s`, `4 min 5 s`.
@@ -80,7 +84,12 @@ pub fn human_duration(duration: Duration) -> String {
 /// The wall clock of a time as `HH:MM:SS`, in the machine's time zone.
 pub fn wall_clock(time: Timestamp) -> String {
     let zoned = time.to_zoned(TimeZone::system());
-    format!("{:02}:{:02}:{:02}", zoned.hour(), zoned.minute(), zoned.second())
+    format!(
+        "{:02}:{:02}:{:02}",
+        zoned.hour(),
+        zoned.minute(),
+        zoned.second()
+    )
 }
 
 /// A time as RFC 3339 in UTC, to the millisecond.

@@ -110,7 +110,9 @@ impl Program {
     /// order: the linker itself is asked (`--list`, which runs nothing of the program).
     pub fn objects(&self) -> Vec<PathBuf> {
         let mut objects = vec![self.image.clone()];
-        let interpreter = ElfObject::open(&self.image).ok().and_then(|elf| elf.interpreter());
+        let interpreter = ElfObject::open(&self.image)
+            .ok()
+            .and_then(|elf| elf.interpreter());
         let Some(interpreter) = interpreter else {
             return objects;
         };
@@ -134,7 +136,10 @@ fn parse_listing(listing: &[u8]) -> Vec<PathBuf> {
         .filter_map(|line| {
             let line = String::from_utf8_lossy(line);
             let target = line.split_once("=>").map_or(&*line, |(_, target)| target);
-            let path = target.rsplit_once(" (0x").map_or(target, |(path, _)| path).trim();
+            let path = target
+                .rsplit_once(" (0x")
+                .map_or(target, |(path, _)| path)
+                .trim();
             path.starts_with('/').then(|| PathBuf::from(path))
         })
         .collect()
@@ -153,10 +158,14 @@ fn find_on_path(name: &OsStr) -> Result<PathBuf, CommandError> {
             }
             Err(error) => Err(CommandError::NotExecutable(shown, error.to_string())),
             Ok(_) if is_executable(&path) => Ok(path),
-            Ok(m) if m.is_dir() => {
-                Err(CommandError::NotExecutable(shown, "it is a directory".to_owned()))
-            }
-            Ok(_) => Err(CommandError::NotExecutable(shown, "permission denied".to_owned())),
+            Ok(m) if m.is_dir() => Err(CommandError::NotExecutable(
+                shown,
+                "it is a directory".to_owned(),
+            )),
+            Ok(_) => Err(CommandError::NotExecutable(
+                shown,
+                "permission denied".to_owned(),
+            )),
         };
     }
     let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
@@ -167,7 +176,8 @@ fn find_on_path(name: &OsStr) -> Result<PathBuf, CommandError> {
 }
 
 fn is_executable(path: &Path) -> bool {
-    path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    path.metadata()
+        .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }
 
 /// Follows `#!` lines to the program that will run, as deep as the kernel does (4).
@@ -177,12 +187,16 @@ fn image_of(path: &Path, depth: u32) -> Result<PathBuf, CommandError> {
     };
     let mut line = Vec::new();
     let file = File::open(path).map_err(failed)?;
-    BufReader::new(file.take(256)).read_until(b'\n', &mut line).map_err(failed)?;
+    BufReader::new(file.take(256))
+        .read_until(b'\n', &mut line)
+        .map_err(failed)?;
     let Some(interpreter) = line.strip_prefix(b"#!") else {
         return Ok(path.to_owned());
     };
     let interpreter = interpreter.trim_ascii();
-    let mut words = interpreter.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let mut words = interpreter
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty());
     let first = PathBuf::from(OsStr::from_bytes(words.next().unwrap_or_default()));
     if depth >= 4 {
         return Ok(first);
@@ -270,7 +284,8 @@ impl Child {
             source,
         };
         if let Some(mut gate) = self.gate.take() {
-            gate.write_all(b"\n").map_err(|error| failed(&self.command, error))?;
+            gate.write_all(b"\n")
+                .map_err(|error| failed(&self.command, error))?;
         }
         let mut errno = [0; 4];
         // The pipe closes at the exec; what comes through it is why there was none.
@@ -357,7 +372,11 @@ impl ExecImage {
             .collect::<Result<Vec<_>, _>>()?;
         let environment = environment(user)?;
         let pointers = |strings: &[CString]| {
-            strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
+            strings
+                .iter()
+                .map(|s| s.as_ptr())
+                .chain([std::ptr::null()])
+                .collect::<Vec<_>>()
         };
         Ok(Self {
             path: CString::new(program.path.as_os_str().as_bytes())?,
@@ -387,7 +406,7 @@ impl ExecImage {
                 }
             }
             reset_signals();
-            if user.is_none_or(|user| user.become_it()) {
+            if user.is_none_or(User::become_it) {
                 libc::execve(
                     self.path.as_ptr(),
                     self.argument_pointers.as_ptr(),
@@ -427,7 +446,11 @@ fn reset_signals() {
 fn environment(user: Option<&User>) -> io::Result<Vec<CString>> {
     let mut variables: Vec<(OsString, OsString)> = env::vars_os().collect();
     if let Some(user) = user {
-        let of_user = [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name)];
+        let of_user = [
+            ("HOME", &user.home),
+            ("USER", &user.name),
+            ("LOGNAME", &user.name),
+        ];
         variables.retain(|(name, _)| of_user.iter().all(|(own, _)| name != own));
         for (name, value) in of_user {
             variables.push((name.into(), OsString::from_vec(value.to_bytes().to_vec())));
@@ -453,9 +476,18 @@ mod tests {
     #[test]
     fn commands_are_found_as_by_a_shell() {
         assert!(program(&["sh"]).unwrap().path.is_absolute());
-        assert!(matches!(program(&["no-such-command-here"]), Err(CommandError::NotFound(_))));
-        assert!(matches!(program(&["/"]), Err(CommandError::NotExecutable(..))));
-        assert!(matches!(program(&["/etc/passwd"]), Err(CommandError::NotExecutable(..))));
+        assert!(matches!(
+            program(&["no-such-command-here"]),
+            Err(CommandError::NotFound(_))
+        ));
+        assert!(matches!(
+            program(&["/"]),
+            Err(CommandError::NotExecutable(..))
+        ));
+        assert!(matches!(
+            program(&["/etc/passwd"]),
+            Err(CommandError::NotExecutable(..))
+        ));
         assert!(matches!(program(&[""]), Err(CommandError::NotFound(_))));
     }
 
@@ -474,8 +506,10 @@ mod tests {
     fn the_listing_of_the_dynamic_linker_is_read() {
         let listing = b"\tlinux-vdso.so.1 (0x7ffd)\n\tlibc.so.6 => /lib/a b/libc.so.6 (0x7f00)\n\
                         \t/lib64/ld-linux-x86-64.so.2 (0x7f01)\n\tlibx.so => not found\n";
-        let expected: Vec<PathBuf> =
-            vec!["/lib/a b/libc.so.6".into(), "/lib64/ld-linux-x86-64.so.2".into()];
+        let expected: Vec<PathBuf> = vec![
+            "/lib/a b/libc.so.6".into(),
+            "/lib64/ld-linux-x86-64.so.2".into(),
+        ];
         assert_eq!(parse_listing(listing), expected);
     }
 

@@ -7,6 +7,9 @@
 //! are what a uprobe is placed by. One is turned into the other by program headers alone, since
 //! those are what the kernel maps by: section headers may be stripped or untrue.
 
+mod layout;
+mod unwind;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -15,13 +18,13 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use gimli::UnwindSection;
-use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64, Sym64};
+use object::elf::{self, Sym64};
 use object::read::ReadCache;
-use object::read::elf::{
-    Dyn, FileHeader, GnuHashTable, HashTable, ProgramHeader, SectionHeader, Sym,
-};
-use object::{NativeEndian, ReadRef, pod};
+use object::read::elf::Sym;
+use object::{NativeEndian, pod};
+
+use layout::{Layout, SymbolTable};
+use unwind::{UnwindTables, frames_address};
 
 /// The most code that [`ElfObject::functions`] reads for one function, in bytes.
 pub const MAX_CODE: u64 = 64 << 10;
@@ -41,9 +44,6 @@ const MACHINE: elf::Machine = if cfg!(target_arch = "x86_64") {
 } else {
     elf::EM_NONE
 };
-
-type Header = FileHeader64<NativeEndian>;
-type Cache<'a> = &'a ReadCache<File>;
 
 /// Why an object could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -107,44 +107,6 @@ pub struct Function {
     /// Its bytes, [`MAX_CODE`] at most and never beyond its segment. Where `size` is 0, those up
     /// to the next symbol, or 64 where none follows.
     pub code: Vec<u8>,
-}
-
-/// A `PT_LOAD` program header, cut to what the file holds.
-#[derive(Debug)]
-struct Segment {
-    address: u64,
-    file: Range<u64>,
-    executable: bool,
-}
-
-/// File ranges of a symbol table and of its strings.
-#[derive(Clone, Debug)]
-struct SymbolTable {
-    symbols: Range<u64>,
-    strings: Range<u64>,
-}
-
-/// The unwind information: `.eh_frame` with its address and, where there is one, its search table.
-#[derive(Debug)]
-struct UnwindTables {
-    header: Option<(u64, Vec<u8>)>,
-    frames: (u64, Vec<u8>),
-}
-
-/// What the headers say.
-#[derive(Debug, Default)]
-struct Layout {
-    /// The file's length in bytes.
-    length: u64,
-    segments: Vec<Segment>,
-    interpreter: Option<String>,
-    dynamic: bool,
-    build_id: Option<Vec<u8>>,
-    dynamic_symbols: Option<SymbolTable>,
-    all_symbols: Option<SymbolTable>,
-    /// Virtual addresses of `.eh_frame_hdr` (a segment) and of `.eh_frame` (a section).
-    unwind_header: Option<Range<u64>>,
-    unwind_section: Option<Range<u64>>,
 }
 
 /// A 64-bit ELF executable or shared library of this machine.
@@ -448,164 +410,6 @@ impl ElfObject {
     }
 }
 
-impl Layout {
-    fn segment_at(&self, vaddr: u64) -> Option<&Segment> {
-        self.segments
-            .iter()
-            .find(|s| s.file_offset(vaddr).is_some())
-    }
-
-    /// `.dynsym` and `.symtab`, as far as they are there.
-    fn symbol_tables(&self) -> impl Iterator<Item = &SymbolTable> {
-        self.dynamic_symbols.iter().chain(&self.all_symbols)
-    }
-
-    fn read(data: Cache) -> object::read::Result<Self> {
-        let header = Header::parse(data)?;
-        let programs = header.program_headers(ENDIAN, data)?;
-        let mut layout = Self {
-            length: data.len().unwrap_or(0),
-            ..Self::default()
-        };
-        layout.read_segments(programs, data);
-        layout.read_sections(header, data);
-        layout.read_dynamic(programs, data);
-        Ok(layout)
-    }
-
-    fn read_segments(&mut self, programs: &[ProgramHeader64<NativeEndian>], data: Cache) {
-        for program in programs {
-            let start = program.p_offset(ENDIAN).min(self.length);
-            let end = start
-                .saturating_add(program.p_filesz(ENDIAN))
-                .min(self.length);
-            if program.p_type(ENDIAN) == elf::PT_LOAD {
-                self.segments.push(Segment {
-                    address: program.p_vaddr(ENDIAN),
-                    file: start..end,
-                    executable: program.p_flags(ENDIAN).contains(elf::PF_X),
-                });
-            }
-            if program.p_type(ENDIAN) == elf::PT_GNU_EH_FRAME {
-                let address = program.p_vaddr(ENDIAN);
-                self.unwind_header = Some(address..address.saturating_add(end - start));
-            }
-            if let Ok(Some(path)) = program.interpreter(ENDIAN, data) {
-                self.interpreter = Some(String::from_utf8_lossy(path).into_owned());
-            }
-        }
-        self.build_id = programs.iter().find_map(|program| build_id(program, data));
-    }
-
-    fn read_dynamic(&mut self, programs: &[ProgramHeader64<NativeEndian>], data: Cache) {
-        let dynamic = programs
-            .iter()
-            .find_map(|program| program.dynamic(ENDIAN, data).ok().flatten())
-            .map(dynamic_entries);
-        if let Some(entries) = dynamic {
-            let pie = entries
-                .get(&elf::DT_FLAGS_1.0)
-                .is_some_and(|flags| flags & elf::DF_1_PIE.0 != 0);
-            self.dynamic = self.interpreter.is_some() || !pie;
-            if self.dynamic_symbols.is_none() {
-                self.dynamic_symbols = self.symbols_by_dynamic(&entries, data);
-            }
-        }
-    }
-
-    fn read_sections(&mut self, header: &Header, data: Cache) {
-        let Ok(sections) = header.sections(ENDIAN, data) else {
-            return;
-        };
-        let range = |section: &SectionHeader64<NativeEndian>| {
-            let (start, size) = section.file_range(ENDIAN)?;
-            let end = start.checked_add(size)?;
-            (end <= self.length).then_some(start..end)
-        };
-        let table = |kind| {
-            let section = sections.iter().find(|s| s.sh_type(ENDIAN) == kind)?;
-            Some(SymbolTable {
-                symbols: range(section)?,
-                strings: range(sections.section(section.link(ENDIAN)).ok()?)?,
-            })
-        };
-        self.dynamic_symbols = table(elf::SHT_DYNSYM);
-        self.all_symbols = table(elf::SHT_SYMTAB);
-        self.unwind_section = sections
-            .section_by_name(ENDIAN, b".eh_frame")
-            .map(|(_, s)| s.sh_addr(ENDIAN)..s.sh_addr(ENDIAN).saturating_add(s.sh_size(ENDIAN)));
-    }
-
-    /// `.dynsym` as the dynamic loader finds it. Its length is stated nowhere: it follows from the
-    /// hash table.
-    fn symbols_by_dynamic(&self, entries: &HashMap<i64, u64>, data: Cache) -> Option<SymbolTable> {
-        let to_segment_end = |tag: elf::DynamicTag| {
-            let address = *entries.get(&tag.0)?;
-            let segment = self.segment_at(address)?;
-            Some(segment.file_offset(address)?..segment.file.end)
-        };
-        let hash = |tag| {
-            let range = to_segment_end(tag)?;
-            data.read_bytes_at(range.start, range.end - range.start)
-                .ok()
-        };
-        let count = hash(elf::DT_HASH)
-            .and_then(|bytes| HashTable::<Header>::parse(ENDIAN, bytes).ok())
-            .map(|table| table.symbol_table_length())
-            .or_else(|| {
-                let bytes = hash(elf::DT_GNU_HASH)?;
-                let table = GnuHashTable::<Header>::parse(ENDIAN, bytes).ok()?;
-                table.symbol_table_length(ENDIAN)
-            })?;
-        let symbols = to_segment_end(elf::DT_SYMTAB)?;
-        let strings = to_segment_end(elf::DT_STRTAB)?;
-        let symbols_size = u64::from(count) * size_of::<Sym64<NativeEndian>>() as u64;
-        let strings_size = *entries.get(&elf::DT_STRSZ.0)?;
-        Some(SymbolTable {
-            symbols: symbols.start..symbols.start.checked_add(symbols_size)?.min(symbols.end),
-            strings: strings.start..strings.start.checked_add(strings_size)?.min(strings.end),
-        })
-    }
-}
-
-impl Segment {
-    fn file_offset(&self, vaddr: u64) -> Option<u64> {
-        let offset = self
-            .file
-            .start
-            .checked_add(vaddr.checked_sub(self.address)?)?;
-        (offset < self.file.end).then_some(offset)
-    }
-}
-
-impl UnwindTables {
-    fn has_exception_table(&self, vaddr: u64) -> gimli::Result<bool> {
-        let (address, bytes) = &self.frames;
-        let frames = gimli::EhFrame::new(bytes, gimli::NativeEndian);
-        let mut bases = gimli::BaseAddresses::default().set_eh_frame(*address);
-        if let Some((address, bytes)) = &self.header {
-            bases = bases.set_eh_frame_hdr(*address);
-            let header = gimli::EhFrameHdr::new(bytes, gimli::NativeEndian).parse(&bases, 8)?;
-            if let Some(table) = header.table() {
-                let cie = gimli::EhFrame::cie_from_offset;
-                let entry = table.fde_for_address(&frames, &bases, vaddr, cie)?;
-                return Ok(entry.lsda().is_some());
-            }
-        }
-        let cie = gimli::EhFrame::cie_from_offset;
-        Ok(frames.fde_for_address(&bases, vaddr, cie)?.lsda().is_some())
-    }
-}
-
-/// Where `.eh_frame_hdr` says that `.eh_frame` begins.
-fn frames_address(address: u64, bytes: &[u8]) -> Option<u64> {
-    let bases = gimli::BaseAddresses::default().set_eh_frame_hdr(address);
-    let header = gimli::EhFrameHdr::new(bytes, gimli::NativeEndian)
-        .parse(&bases, 8)
-        .ok()?;
-    header.eh_frame_ptr().direct().ok()
-}
-
 /// Does not wait for the other end of a FIFO, and does not read from a device.
 fn open_regular(path: &Path) -> Result<File, ElfError> {
     let error = |source| ElfError::Io {
@@ -668,239 +472,5 @@ fn is_defined(symbol: &Sym64<NativeEndian>) -> bool {
     section != elf::SHN_UNDEF && section != elf::SHN_ABS && section != elf::SHN_COMMON
 }
 
-fn build_id(program: &ProgramHeader64<NativeEndian>, data: Cache) -> Option<Vec<u8>> {
-    let mut notes = program.notes(ENDIAN, data).ok()??;
-    while let Ok(Some(note)) = notes.next() {
-        if note.name() == elf::ELF_NOTE_GNU && note.n_type(ENDIAN) == elf::NT_GNU_BUILD_ID {
-            return Some(note.desc().to_vec());
-        }
-    }
-    None
-}
-
-/// The dynamic section as a table; of a tag that may stand there repeatedly, the last one.
-fn dynamic_entries(entries: &[elf::Dyn64<NativeEndian>]) -> HashMap<i64, u64> {
-    let entry = |entry: &elf::Dyn64<NativeEndian>| (entry.d_tag(ENDIAN), entry.d_val(ENDIAN));
-    let entries = entries.iter().map(entry);
-    entries
-        .take_while(|(tag, _)| *tag != elf::DT_NULL)
-        .map(|(tag, value)| (tag.0, value))
-        .collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use proptest::prelude::*;
-    use tempfile::NamedTempFile;
-
-    use super::*;
-
-    #[unsafe(no_mangle)]
-    extern "C" fn memtools_elf_test_leaf(number: u64) -> u64 {
-        number ^ 1
-    }
-
-    #[unsafe(no_mangle)]
-    extern "C-unwind" fn memtools_elf_test_cleanup(callback: extern "C-unwind" fn()) -> usize {
-        let owned = String::from("owned");
-        callback();
-        owned.len()
-    }
-
-    fn this_program() -> ElfObject {
-        ElfObject::open(&std::env::current_exe().unwrap()).unwrap()
-    }
-
-    /// The file that is mapped at an address of this process, and the offset in it.
-    fn mapped_at(address: usize) -> Option<(PathBuf, u64)> {
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        maps.lines().find_map(|line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let (start, end) = fields[0].split_once('-')?;
-            let start = usize::from_str_radix(start, 16).ok()?;
-            let end = usize::from_str_radix(end, 16).ok()?;
-            let offset = u64::from_str_radix(fields[2], 16).ok()?;
-            let path = (start..end).contains(&address).then(|| fields.get(5))??;
-            Some((path.into(), offset + (address - start) as u64))
-        })
-    }
-
-    fn written(bytes: &[u8]) -> NamedTempFile {
-        let mut file = NamedTempFile::new().unwrap();
-        file.write_all(bytes).unwrap();
-        file
-    }
-
-    /// An ELF header of the given class (1 or 2), byte order (1 little, 2 big) and machine.
-    fn header(class: u8, order: u8, machine: u16) -> Vec<u8> {
-        let mut bytes = vec![0; 64];
-        bytes[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', class, order, 1]);
-        let machine = match order {
-            1 => machine.to_le_bytes(),
-            _ => machine.to_be_bytes(),
-        };
-        bytes[18..20].copy_from_slice(&machine);
-        bytes
-    }
-
-    #[test]
-    fn finds_functions_where_the_kernel_maps_them() {
-        let object = this_program();
-        let functions = object
-            .functions(&["memtools_elf_test_cleanup", "memtools_elf_test_leaf"])
-            .unwrap();
-        let addresses = [
-            memtools_elf_test_cleanup as *const () as usize,
-            memtools_elf_test_leaf as *const () as usize,
-        ];
-        assert_eq!(functions.len(), 2);
-        for (function, address) in functions.iter().zip(addresses) {
-            assert_eq!(mapped_at(address).unwrap().1, function.file_offset);
-            assert_eq!(
-                object.file_offset(function.address),
-                Some(function.file_offset)
-            );
-            assert_eq!(
-                object.address_of(function.file_offset),
-                Some(function.address)
-            );
-            assert_eq!(function.code.len() as u64, function.size);
-        }
-        assert_eq!(memtools_elf_test_leaf(2), 3);
-    }
-
-    #[test]
-    fn tells_functions_that_clean_up_from_those_that_do_not() {
-        let object = this_program();
-        let has_table = |name| {
-            let function = &object.functions(&[name]).unwrap()[0];
-            object.has_exception_table(function.address).unwrap()
-        };
-        assert!(has_table("memtools_elf_test_cleanup"));
-        assert!(!has_table("memtools_elf_test_leaf"));
-        assert!(!object.has_exception_table(0).unwrap());
-        assert!(!object.has_exception_table(u64::MAX).unwrap());
-    }
-
-    #[test]
-    fn a_name_is_matched_whole() {
-        let object = this_program();
-        assert!(
-            object
-                .functions(&["memtools_elf_test_lea", "elf_test_leaf", ""])
-                .unwrap()
-                .is_empty()
-        );
-        assert!(object.functions(&[]).unwrap().is_empty());
-        assert!(!object.exports("memtools_elf_test_lea"));
-    }
-
-    #[test]
-    fn addresses_outside_the_segments_have_no_offset() {
-        let object = this_program();
-        assert_eq!(object.file_offset(u64::MAX), None);
-        assert_eq!(object.address_of(u64::MAX), None);
-    }
-
-    #[cfg(target_env = "gnu")]
-    #[test]
-    fn reads_a_library_with_and_without_section_headers() {
-        let (path, offset) = mapped_at(libc::malloc as *const () as usize).unwrap();
-        let library = ElfObject::open(&path).unwrap();
-        assert!(library.is_dynamic() && library.build_id().is_some());
-        let names = ["malloc", "free"];
-        let functions = library.functions(&names).unwrap();
-        assert!(
-            functions
-                .iter()
-                .any(|f| f.file_offset == offset && f.name == "malloc")
-        );
-        assert!(library.exports("malloc") && !library.exports("memtools_no_such_name"));
-
-        let mut stripped = std::fs::read(&path).unwrap();
-        stripped[40..48].fill(0); // e_shoff
-        stripped[58..64].fill(0); // e_shentsize, e_shnum, e_shstrndx
-        let stripped = written(&stripped);
-        let stripped = ElfObject::open(stripped.path()).unwrap();
-        assert_eq!(stripped.functions(&names).unwrap(), functions);
-        assert!(stripped.exports("malloc"));
-        for function in functions {
-            let here = stripped.has_exception_table(function.address).unwrap();
-            assert_eq!(here, library.has_exception_table(function.address).unwrap());
-        }
-    }
-
-    #[cfg(all(target_env = "gnu", target_arch = "x86_64"))]
-    #[test]
-    fn leaves_out_resolvers_and_imports() {
-        let (path, _) = mapped_at(libc::malloc as *const () as usize).unwrap();
-        let library = ElfObject::open(&path).unwrap();
-        assert!(library.exports("strlen"));
-        assert!(library.functions(&["strlen"]).unwrap().is_empty());
-        let program = this_program();
-        assert!(!program.exports("malloc"));
-        assert!(program.functions(&["malloc"]).unwrap().is_empty());
-    }
-
-    #[test]
-    fn says_what_is_wrong_with_a_file() {
-        let open = |bytes: &[u8]| ElfObject::open(written(bytes).path()).unwrap_err();
-        assert!(matches!(open(b""), ElfError::NotElf { .. }));
-        assert!(matches!(open(&[b'#'; 100]), ElfError::NotElf { .. }));
-        assert!(matches!(
-            open(&header(1, 1, 3)),
-            ElfError::ThirtyTwoBit { .. }
-        ));
-        assert!(matches!(
-            open(&header(1, 1, MACHINE.0)),
-            ElfError::ThirtyTwoBit { .. }
-        ));
-        let foreign = open(&header(2, 2, 22));
-        assert!(matches!(
-            foreign,
-            ElfError::ForeignMachine { machine: 22, .. }
-        ));
-        let swapped = open(&header(2, 2, MACHINE.0));
-        assert!(matches!(swapped, ElfError::ForeignMachine { .. }));
-        let missing = ElfObject::open(Path::new("/nonexistent/file")).unwrap_err();
-        assert!(matches!(missing, ElfError::Io { .. }));
-        assert!(missing.to_string().contains("/nonexistent/file"));
-        let directory = ElfObject::open(Path::new("/proc")).unwrap_err();
-        assert!(matches!(directory, ElfError::NotElf { .. }));
-    }
-
-    #[test]
-    fn the_class_is_told_of_foreign_objects_too() {
-        let class = |bytes: &[u8]| class_of(written(bytes).path());
-        assert_eq!(class(&header(1, 1, 3)).unwrap(), Class::Elf32);
-        assert_eq!(class(&header(2, 2, 22)).unwrap(), Class::Elf64);
-        assert!(matches!(class(b"#!/bin/sh"), Err(ElfError::NotElf { .. })));
-    }
-
-    #[test]
-    fn damaged_headers_are_errors_and_no_more() {
-        let program = std::env::current_exe().unwrap();
-        let file = NamedTempFile::new().unwrap();
-        std::fs::copy(program, file.path()).unwrap();
-        let mut intact = vec![0; 2048];
-        file.as_file().read_exact_at(&mut intact, 0).unwrap();
-        let damage = prop::collection::vec((16..2048usize, any::<u8>()), 1..20);
-        let mut runner = prop::test_runner::TestRunner::default();
-        let outcome = runner.run(&damage, |damage| {
-            let mut bytes = intact.clone();
-            for (index, byte) in damage {
-                bytes[index] = byte;
-            }
-            file.as_file().write_all_at(&bytes, 0).unwrap();
-            if let Ok(object) = ElfObject::open(file.path()) {
-                let _ = object.functions(&["main"]);
-                let _ = object.has_exception_table(0x1000);
-                let _ = object.exports("main");
-            }
-            Ok(())
-        });
-        outcome.unwrap();
-    }
-}
+mod tests;

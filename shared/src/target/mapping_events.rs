@@ -104,8 +104,16 @@ fn parse(
     pid: u32,
     lost: &mut u64,
 ) -> Option<(u64, MappingEvent)> {
-    let number = |at: usize| body.get(at..at + 4)?.first_chunk().map(|c| u32::from_ne_bytes(*c));
-    let wide = |at: usize| body.get(at..at + 8)?.first_chunk().map(|c| u64::from_ne_bytes(*c));
+    let number = |at: usize| {
+        body.get(at..at + 4)?
+            .first_chunk()
+            .map(|c| u32::from_ne_bytes(*c))
+    };
+    let wide = |at: usize| {
+        body.get(at..at + 8)?
+            .first_chunk()
+            .map(|c| u64::from_ne_bytes(*c))
+    };
     if kind == PERF_RECORD_LOST {
         *lost += wide(8)?;
         return None;
@@ -191,6 +199,7 @@ impl Buffer {
         })
     }
 
+    #[allow(clippy::cast_ptr_alignment)] // a page is aligned, and both offsets are
     fn control(&self, offset: usize) -> &AtomicU64 {
         // SAFETY: inside the first page of the mapping, aligned, and shared with the kernel, which
         // is why it is an atomic.
@@ -212,7 +221,11 @@ impl Buffer {
             }
             body.resize(size - header.len(), 0);
             self.copy(tail + header.len() as u64, &mut body);
-            visit(u32::from_ne_bytes([k0, k1, k2, k3]), u16::from_ne_bytes([m0, m1]), &body);
+            visit(
+                u32::from_ne_bytes([k0, k1, k2, k3]),
+                u16::from_ne_bytes([m0, m1]),
+                &body,
+            );
             tail += size as u64;
         }
         fence(Ordering::SeqCst);
@@ -227,7 +240,8 @@ impl Buffer {
         // tail and head.
         unsafe {
             let data = self.memory.as_ptr().add(self.data_offset);
-            data.add(start).copy_to_nonoverlapping(into.as_mut_ptr(), first);
+            data.add(start)
+                .copy_to_nonoverlapping(into.as_mut_ptr(), first);
             data.copy_to_nonoverlapping(into.as_mut_ptr().add(first), into.len() - first);
         }
     }
@@ -236,7 +250,12 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         // SAFETY: our own mapping, which nobody holds a reference into.
-        unsafe { libc::munmap(self.memory.as_ptr().cast(), self.data_offset + self.data_size) };
+        unsafe {
+            libc::munmap(
+                self.memory.as_ptr().cast(),
+                self.data_offset + self.data_size,
+            )
+        };
     }
 }
 
@@ -290,7 +309,10 @@ mod tests {
             panic!("not a mapping");
         };
         assert_eq!(time, 99);
-        assert_eq!((record.start, record.end, record.file_offset), (0x1000, 0x3000, 0x3000));
+        assert_eq!(
+            (record.start, record.end, record.file_offset),
+            (0x1000, 0x3000, 0x3000)
+        );
         assert_eq!(record.file, FileId::new(8, 1, 77));
         assert_eq!(record.path, PathBuf::from("/lib/x.so"));
         assert!(parse(PERF_RECORD_MMAP2, 0, &body, 8, &mut lost).is_none());
@@ -302,7 +324,13 @@ mod tests {
         let body = mmap2(7, b"/x\0\0\0\0\0\0", 99);
         for length in 0..body.len() {
             let _ = parse(PERF_RECORD_MMAP2, 0, &body[..length], 7, &mut lost);
-            let _ = parse(PERF_RECORD_COMM, PERF_RECORD_MISC_COMM_EXEC, &body[..length], 7, &mut lost);
+            let _ = parse(
+                PERF_RECORD_COMM,
+                PERF_RECORD_MISC_COMM_EXEC,
+                &body[..length],
+                7,
+                &mut lost,
+            );
             let _ = parse(PERF_RECORD_LOST, 0, &body[..length], 7, &mut lost);
         }
     }

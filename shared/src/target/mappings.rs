@@ -102,7 +102,9 @@ impl Mappings {
 
     /// The mappings that are there now.
     pub fn current(&self) -> impl Iterator<Item = &Mapping> {
-        self.history.iter().filter(|mapping| mapping.until_ns == u64::MAX)
+        self.history
+            .iter()
+            .filter(|mapping| mapping.until_ns == u64::MAX)
     }
 
     /// The objects that are mapped now, in the order in which they came.
@@ -140,21 +142,27 @@ impl Mapping {
             (None, None) => self.name.as_ref() == record.path.to_string_lossy(),
             _ => false,
         };
-        same_object && record.start.wrapping_sub(record.file_offset)
-            == self.start.wrapping_sub(self.file_offset)
+        same_object
+            && record.start.wrapping_sub(record.file_offset)
+                == self.start.wrapping_sub(self.file_offset)
     }
 }
 
 fn open(tid: u32, record: &Record) -> Option<Arc<Object>> {
     let range = (record.start, record.end);
-    Object::open_mapped(tid, range, &record.path, record.file.inode).ok().map(Arc::new)
+    Object::open_mapped(tid, range, &record.path, record.file.inode)
+        .ok()
+        .map(Arc::new)
 }
 
 /// The text mappings that a thread's process has now, from /proc.
 pub fn read_text_mappings(tid: u32) -> std::io::Result<Vec<Record>> {
     // Bytes, not text: a path may be anything.
     let maps = std::fs::read(format!("/proc/{tid}/maps"))?;
-    Ok(String::from_utf8_lossy(&maps).lines().filter_map(parse_maps_line).collect())
+    Ok(String::from_utf8_lossy(&maps)
+        .lines()
+        .filter_map(parse_maps_line)
+        .collect())
 }
 
 fn parse_maps_line(line: &str) -> Option<Record> {
@@ -196,7 +204,10 @@ mod tests {
     fn only_text_is_read() {
         let line = "7f00-7f10 r-xp 00002000 fd:01 42   /lib/a b.so";
         let parsed = parse_maps_line(line).unwrap();
-        assert_eq!((parsed.start, parsed.end, parsed.file_offset), (0x7f00, 0x7f10, 0x2000));
+        assert_eq!(
+            (parsed.start, parsed.end, parsed.file_offset),
+            (0x7f00, 0x7f10, 0x2000)
+        );
         assert_eq!(parsed.file, FileId::new(0xfd, 1, 42));
         assert_eq!(parsed.path, Path::new("/lib/a b.so"));
         assert_eq!(parse_maps_line("7f00-7f10 rw-p 0 00:00 0"), None);
@@ -206,8 +217,16 @@ mod tests {
     #[test]
     fn addresses_mean_what_they_meant_then() {
         let mut mappings = Mappings::default();
-        assert!(!mappings.insert(0, &record(100, 200, "a"), 10).reuses_addresses);
-        assert!(mappings.insert(0, &record(150, 250, "b"), 20).reuses_addresses);
+        assert!(
+            !mappings
+                .insert(0, &record(100, 200, "a"), 10)
+                .reuses_addresses
+        );
+        assert!(
+            mappings
+                .insert(0, &record(150, 250, "b"), 20)
+                .reuses_addresses
+        );
         assert_eq!(mappings.find(160, 15).unwrap().name.as_ref(), "a");
         assert_eq!(mappings.find(160, 25).unwrap().name.as_ref(), "b");
         assert!(mappings.find(160, 5).is_none());
@@ -222,7 +241,11 @@ mod tests {
     fn the_same_file_at_the_same_place_is_no_reuse() {
         let mut mappings = Mappings::default();
         mappings.insert(0, &record(100, 200, "a"), 10);
-        assert!(!mappings.insert(0, &record(100, 200, "a"), 20).reuses_addresses);
+        assert!(
+            !mappings
+                .insert(0, &record(100, 200, "a"), 20)
+                .reuses_addresses
+        );
     }
 
     #[test]

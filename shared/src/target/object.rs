@@ -28,7 +28,11 @@ impl FileId {
     fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let device = metadata.dev();
-        Ok(Self::new(libc::major(device), libc::minor(device), metadata.ino()))
+        Ok(Self::new(
+            libc::major(device),
+            libc::minor(device),
+            metadata.ino(),
+        ))
     }
 }
 

@@ -34,7 +34,9 @@ pub enum TargetError {
     #[error("process {0} is this tool itself; a tool does not trace itself")]
     Oneself(u32),
     /// It may not be looked at.
-    #[error("not permitted to look at process {pid}: {source}; run as root, or with CAP_SYS_PTRACE")]
+    #[error(
+        "not permitted to look at process {pid}: {source}; run as root, or with CAP_SYS_PTRACE"
+    )]
     NotPermitted {
         /// The process.
         pid: u32,
@@ -82,7 +84,10 @@ impl Target {
         if let Some(leader) = field("Tgid").and_then(|t| t.parse().ok())
             && leader != pid
         {
-            return Err(TargetError::Thread { tid: pid, pid: leader });
+            return Err(TargetError::Thread {
+                tid: pid,
+                pid: leader,
+            });
         }
         let live_thread = live_thread(pid).ok_or(TargetError::Zombie(pid))?;
         if field("Kthread") == Some("1") || is_kernel_thread(live_thread) {
@@ -188,12 +193,18 @@ mod tests {
 
     #[test]
     fn nobody_has_the_highest_pid() {
-        assert!(matches!(Target::new(u32::MAX >> 1), Err(TargetError::NoSuchProcess(_))));
+        assert!(matches!(
+            Target::new(u32::MAX >> 1),
+            Err(TargetError::NoSuchProcess(_))
+        ));
     }
 
     #[test]
     fn a_tool_does_not_trace_itself() {
-        assert!(matches!(Target::new(std::process::id()), Err(TargetError::Oneself(_))));
+        assert!(matches!(
+            Target::new(std::process::id()),
+            Err(TargetError::Oneself(_))
+        ));
     }
 
     #[test]

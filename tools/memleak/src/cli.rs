@@ -87,7 +87,13 @@ pub struct Cli {
     percpu: bool,
 
     /// What the allocator's functions begin with, such as `je_`
-    #[arg(short = 'S', long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    #[arg(
+        short = 'S',
+        long,
+        value_name = "PREFIX",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub symbols_prefix: String,
 
     /// What puts a stack first
@@ -219,7 +225,9 @@ impl Cli {
             )));
         }
         if self.user.is_some() && self.pid.is_some() {
-            return Err(UserError::usage("--user is for a command: use it with -- COMMAND"));
+            return Err(UserError::usage(
+                "--user is for a command: use it with -- COMMAND",
+            ));
         }
         Ok(())
     }
@@ -251,7 +259,7 @@ impl From<clap::Error> for CommandLine {
 
 fn parse_pid(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
-        Ok(pid) if pid > 0 && pid <= i32::MAX as u32 => Ok(pid),
+        Ok(pid) if pid > 0 && i32::try_from(pid).is_ok() => Ok(pid),
         _ => Err("a PID is a whole number above 0".to_owned()),
     }
 }
@@ -259,9 +267,7 @@ fn parse_pid(text: &str) -> Result<u32, String> {
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     const LONGEST: f64 = 1e9;
     match text.parse::<f64>() {
-        Ok(seconds) if (0.001..=LONGEST).contains(&seconds) => {
-            Ok(Duration::from_secs_f64(seconds))
-        }
+        Ok(seconds) if (0.001..=LONGEST).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
         _ => Err("a number of seconds above 0".to_owned()),
     }
 }
@@ -278,7 +284,11 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
         Some(at) => text.split_at(at),
         None => (text, ""),
     };
-    let shift = match unit.to_ascii_lowercase().trim_end_matches('b').trim_end_matches('i') {
+    let shift = match unit
+        .to_ascii_lowercase()
+        .trim_end_matches('b')
+        .trim_end_matches('i')
+    {
         "" => 0,
         "k" => 10,
         "m" => 20,
@@ -316,9 +326,17 @@ mod tests {
     #[test]
     fn bcc_command_lines_run_unchanged() {
         for line in [
-            "-p 7", "-p 7 -t", "-p 7 -a -o 60000", "-p 7 -s 5 -T 20 10 3", "-p 7 -z 16 -Z 32",
-            "-p 7 -O libc -S je_", "-p 7 -C", "-p 7 --combined-only --sort count", "-p 7 --top 5",
-            "-p 7 --sort size", "-p 7 --perf-max-stack-depth 64 --stack-storage-size 20480 5",
+            "-p 7",
+            "-p 7 -t",
+            "-p 7 -a -o 60000",
+            "-p 7 -s 5 -T 20 10 3",
+            "-p 7 -z 16 -Z 32",
+            "-p 7 -O libc -S je_",
+            "-p 7 -C",
+            "-p 7 --combined-only --sort count",
+            "-p 7 --top 5",
+            "-p 7 --sort size",
+            "-p 7 --perf-max-stack-depth 64 --stack-storage-size 20480 5",
             "--pid 7 --trace --show-allocs --older 1000 --sample-rate 10 --min-size 1 --max-size 9",
         ] {
             let words: Vec<&str> = line.split(' ').collect();
@@ -342,15 +360,33 @@ mod tests {
     #[test]
     fn bad_input_is_one_line_with_a_remedy() {
         for words in [
-            &["-p", "0"][..], &["-p", "-5"], &["-p", "abc"], &["-p", "7", "0"], &["-p", "7", "-1"],
-            &["-p", "7", "nan"], &["-p", "7", "1", "0"], &["-p", "7", "-z", "9", "-Z", "3"],
-            &["-p", "7", "-s", "0"], &["-p", "7", "-z", "1X"], &["-p", "7", "-T", "x"],
-            &["-p", "7", "--max-overhead", "0"], &["-p", "7", "--perf-max-stack-depth", "128"],
-            &["-p", "7", "--no-such-flag"], &["-p", "7", "-F"], &["-P"], &[], &["-p", "7", "--user", "x"],
-            &["-p", "7", "--", "x"], &["-p", "7", "-a", "-C"], &["-p", "7", "-T", "0"],
+            &["-p", "0"][..],
+            &["-p", "-5"],
+            &["-p", "abc"],
+            &["-p", "7", "0"],
+            &["-p", "7", "-1"],
+            &["-p", "7", "nan"],
+            &["-p", "7", "1", "0"],
+            &["-p", "7", "-z", "9", "-Z", "3"],
+            &["-p", "7", "-s", "0"],
+            &["-p", "7", "-z", "1X"],
+            &["-p", "7", "-T", "x"],
+            &["-p", "7", "--max-overhead", "0"],
+            &["-p", "7", "--perf-max-stack-depth", "128"],
+            &["-p", "7", "--no-such-flag"],
+            &["-p", "7", "-F"],
+            &["-P"],
+            &[],
+            &["-p", "7", "--user", "x"],
+            &["-p", "7", "--", "x"],
+            &["-p", "7", "-a", "-C"],
+            &["-p", "7", "-T", "0"],
         ] {
             let line = refusal(words);
-            assert!(!line.contains('\n') && !line.is_empty(), "{words:?}: {line}");
+            assert!(
+                !line.contains('\n') && !line.is_empty(),
+                "{words:?}: {line}"
+            );
         }
     }
 

@@ -46,7 +46,11 @@ fn row(out: &mut String, probe: &PlannedProbe, uprobes: &Uprobes) {
         role if role.has_return() => "entry+ret",
         _ => "entry",
     };
-    let returns = if probe.role.has_return() { uprobes.cost.return_ns } else { 0 };
+    let returns = if probe.role.has_return() {
+        uprobes.cost.return_ns
+    } else {
+        0
+    };
     let _ = writeln!(
         out,
         "{:<24} {:<34} {:>6}  {:<14} {:<9} {:>5} ns  {}",

@@ -132,7 +132,9 @@ impl Intervals {
 
     /// What has come and gone by owner.
     pub fn accounts(&self) -> impl Iterator<Item = (Owner, Account)> {
-        self.accounts.iter().map(|(owner, account)| (*owner, *account))
+        self.accounts
+            .iter()
+            .map(|(owner, account)| (*owner, *account))
     }
 
     /// The mappings that are there, by address.
@@ -172,7 +174,11 @@ impl Intervals {
         let end = start.saturating_add(bytes);
         self.split_at(start);
         self.split_at(end);
-        let inside: Vec<u64> = self.pieces.range(start..end).map(|(start, _)| *start).collect();
+        let inside: Vec<u64> = self
+            .pieces
+            .range(start..end)
+            .map(|(start, _)| *start)
+            .collect();
         inside
             .into_iter()
             .filter_map(|start| Some((start, self.pieces.remove(&start)?)))
@@ -203,11 +209,19 @@ mod tests {
     const OTHER: Owner = (2, MappingClass::Mmap);
 
     fn bytes_of(intervals: &Intervals, owner: Owner) -> u64 {
-        intervals.live().iter().filter(|m| m.owner == owner).map(|m| m.bytes).sum()
+        intervals
+            .live()
+            .iter()
+            .filter(|m| m.owner == owner)
+            .map(|m| m.bytes)
+            .sum()
     }
 
     fn account(intervals: &Intervals, owner: Owner) -> Account {
-        intervals.accounts().find(|(o, _)| *o == owner).unwrap_or_default_account()
+        intervals
+            .accounts()
+            .find(|(o, _)| *o == owner)
+            .unwrap_or_default_account()
     }
 
     trait OrDefault {
@@ -227,9 +241,21 @@ mod tests {
         intervals.remove(110, 20);
         assert_eq!(bytes_of(&intervals, OWN), 30);
         assert_eq!(intervals.live().len(), 1);
-        assert_eq!(account(&intervals, OWN), Account { allocs: 1, frees: 0 });
+        assert_eq!(
+            account(&intervals, OWN),
+            Account {
+                allocs: 1,
+                frees: 0
+            }
+        );
         intervals.remove(0, 1000);
-        assert_eq!(account(&intervals, OWN), Account { allocs: 1, frees: 1 });
+        assert_eq!(
+            account(&intervals, OWN),
+            Account {
+                allocs: 1,
+                frees: 1
+            }
+        );
     }
 
     #[test]
@@ -251,7 +277,13 @@ mod tests {
         intervals.finish_remap(3, 500, 80, Some(9), 10);
         assert_eq!(bytes_of(&intervals, OTHER), 50);
         assert_eq!(bytes_of(&intervals, (9, MappingClass::Mmap)), 80);
-        assert_eq!(account(&intervals, OWN), Account { allocs: 1, frees: 1 });
+        assert_eq!(
+            account(&intervals, OWN),
+            Account {
+                allocs: 1,
+                frees: 1
+            }
+        );
     }
 
     #[test]

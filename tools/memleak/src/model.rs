@@ -286,7 +286,13 @@ pub fn frames_of(location: &Location, symbols: &Symbols) -> Vec<Frame> {
         .iter()
         .map(|s| {
             let offset = (!s.inlined).then_some(s.offset);
-            frame(Some(s.name.clone()), offset, s.file.clone(), s.line, s.inlined)
+            frame(
+                Some(s.name.clone()),
+                offset,
+                s.file.clone(),
+                s.line,
+                s.inlined,
+            )
         })
         .collect()
 }
@@ -368,10 +374,12 @@ impl History {
                 young.add(account.young.scaled(scale));
             }
             // Stacks that differed only in what was cut off are one.
-            let at = *index.entry((class, frames)).or_insert_with_key(|(_, frames)| {
-                rows.push(Row::empty(class, frames.clone()));
-                rows.len() - 1
-            });
+            let at = *index
+                .entry((class, frames))
+                .or_insert_with_key(|(_, frames)| {
+                    rows.push(Row::empty(class, frames.clone()));
+                    rows.len() - 1
+                });
             rows[at].add(account, scale);
         }
         for row in &mut rows {
@@ -443,7 +451,9 @@ fn refined_class(class: Class, frames: &[Frame]) -> Class {
         "__tls_get_addr",
     ];
     let any = |wanted: &dyn Fn(&str) -> bool| {
-        frames.iter().any(|frame| frame.symbol.as_deref().is_some_and(wanted))
+        frames
+            .iter()
+            .any(|frame| frame.symbol.as_deref().is_some_and(wanted))
     };
     match class {
         Class::Heap if any(&|s| TLS.contains(&s) || s.starts_with("_dl_allocate_tls")) => {
@@ -467,7 +477,12 @@ fn sort(rows: &mut [Row], key: SortKey) {
     rows.sort_by(|a, b| {
         (b.class.can_leak(), rank(b), b.live.bytes, b.allocs)
             .cmp(&(a.class.can_leak(), rank(a), a.live.bytes, a.allocs))
-            .then_with(|| a.frames.first().map(|f| f.addr).cmp(&b.frames.first().map(|f| f.addr)))
+            .then_with(|| {
+                a.frames
+                    .first()
+                    .map(|f| f.addr)
+                    .cmp(&b.frames.first().map(|f| f.addr))
+            })
     });
 }
 

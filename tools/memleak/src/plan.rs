@@ -55,8 +55,15 @@ impl Plan {
     /// The probes of some roles, by object.
     pub fn by_object(&self, roles: &[Role]) -> Vec<(Arc<Object>, Vec<Probe>)> {
         let mut groups: Vec<(Arc<Object>, Vec<Probe>)> = Vec::new();
-        for planned in self.probes.iter().filter(|probe| roles.contains(&probe.role)) {
-            match groups.iter_mut().find(|(object, _)| object.id() == planned.object.id()) {
+        for planned in self
+            .probes
+            .iter()
+            .filter(|probe| roles.contains(&probe.role))
+        {
+            match groups
+                .iter_mut()
+                .find(|(object, _)| object.id() == planned.object.id())
+            {
                 Some((_, probes)) => probes.push(planned.probe),
                 None => groups.push((planned.object.clone(), vec![planned.probe])),
             }
@@ -67,7 +74,10 @@ impl Plan {
     /// What an event of a role costs the target in its probes, in nanoseconds.
     pub fn event_cost_ns(&self, role: Role, cost: &ProbeCost) -> u64 {
         let entry = self.probes.iter().filter(|probe| probe.role == role);
-        let entry = entry.map(|probe| cost.entry_ns(probe.placement.cost)).min().unwrap_or(0);
+        let entry = entry
+            .map(|probe| cost.entry_ns(probe.placement.cost))
+            .min()
+            .unwrap_or(0);
         entry + if role.has_return() { cost.return_ns } else { 0 }
     }
 }
@@ -82,16 +92,16 @@ pub fn plan(
     let mut plan = Plan::default();
     for object in objects {
         let is_program = program.is_some_and(|program| program.id() == object.id());
-        match Planner::new(object, is_program, allocator, uprobes) {
-            Ok(mut planner) => match planner.run() {
-                Ok(()) => {
-                    plan.probes.append(&mut planner.probes);
-                    plan.notes.append(&mut planner.notes);
-                }
-                Err(error) => plan.notes.push(error.to_string()),
-            },
-            // A mapped file need not be an ELF file.
-            Err(_) => {}
+        // A mapped file need not be an ELF file.
+        let Ok(mut planner) = Planner::new(object, is_program, allocator, uprobes) else {
+            continue;
+        };
+        match planner.run() {
+            Ok(()) => {
+                plan.probes.append(&mut planner.probes);
+                plan.notes.append(&mut planner.notes);
+            }
+            Err(error) => plan.notes.push(error.to_string()),
         }
     }
     plan
@@ -156,8 +166,7 @@ impl<'a> Planner<'a> {
     /// Whether others reach the function by name: in a library if it is exported, in a program
     /// also if it is linked statically.
     fn defines_public(&self, name: &str) -> Result<bool, ElfError> {
-        Ok(self.elf.exports(name)
-            || self.is_program && !self.elf.functions(&[name])?.is_empty())
+        Ok(self.elf.exports(name) || self.is_program && !self.elf.functions(&[name])?.is_empty())
     }
 
     fn add_allocator(&mut self) -> Result<(), ElfError> {
@@ -171,9 +180,15 @@ impl<'a> Planner<'a> {
     }
 
     fn add_table(&mut self, table: &[(&str, Role)], prefix: &str) -> Result<(), ElfError> {
-        let names: Vec<String> = table.iter().map(|(name, _)| format!("{prefix}{name}")).collect();
-        let roles: BTreeMap<&str, Role> =
-            names.iter().map(String::as_str).zip(table.iter().map(|(_, role)| *role)).collect();
+        let names: Vec<String> = table
+            .iter()
+            .map(|(name, _)| format!("{prefix}{name}"))
+            .collect();
+        let roles: BTreeMap<&str, Role> = names
+            .iter()
+            .map(String::as_str)
+            .zip(table.iter().map(|(_, role)| *role))
+            .collect();
         let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
         for function in self.elf.functions(&wanted)? {
             let Some(&role) = roles.get(function.name.as_str()) else {
@@ -235,7 +250,11 @@ impl<'a> Planner<'a> {
             probe: Probe {
                 file_offset,
                 // Kernels without cookies refuse one that is not 0; they get it by address.
-                cookie: if self.has_cookie { role.session_cookie().unwrap_or(reach) } else { 0 },
+                cookie: if self.has_cookie {
+                    role.session_cookie().unwrap_or(reach)
+                } else {
+                    0
+                },
             },
         });
     }

@@ -44,7 +44,10 @@ pub fn text(report: &Report, style: TextStyle) -> String {
     if !rest.is_empty() {
         let sum: u64 = rest.iter().map(|row| row.live.bytes).sum();
         let stacks = counted(rest.len() as u64, "more stack");
-        line(&mut out, &format!("\t({stacks} with {}; -T lists more)", human_bytes(sum)));
+        line(
+            &mut out,
+            &format!("\t({stacks} with {}; -T lists more)", human_bytes(sum)),
+        );
     }
     out
 }
@@ -56,7 +59,11 @@ fn line(out: &mut String, text: &str) {
 
 fn head(out: &mut String, report: &Report) {
     let snapshot = &report.snapshot;
-    let ended = if snapshot.has_ended { ", which has ended" } else { "" };
+    let ended = if snapshot.has_ended {
+        ", which has ended"
+    } else {
+        ""
+    };
     let scaled = match report.scale {
         1 => String::new(),
         n => format!(", estimated from one allocation in {n}"),
@@ -72,12 +79,18 @@ fn head(out: &mut String, report: &Report) {
         ),
     );
     if report.young.count > 0 {
-        line(out, &format!("  hidden because young (-o): {}", amount(report.young)));
+        line(
+            out,
+            &format!("  hidden because young (-o): {}", amount(report.young)),
+        );
     }
     resident(out, report);
     let others = class_list(report, |class| !class.can_leak());
     if !others.is_empty() {
-        line(out, &format!("  not leaks, reserved as address space: {others}"));
+        line(
+            out,
+            &format!("  not leaks, reserved as address space: {others}"),
+        );
     }
     events(out, report);
     load(out, &snapshot.load);
@@ -85,7 +98,11 @@ fn head(out: &mut String, report: &Report) {
 }
 
 fn amount(amount: Amount) -> String {
-    format!("{} in {}", human_bytes(amount.bytes), counted(amount.count, "block"))
+    format!(
+        "{} in {}",
+        human_bytes(amount.bytes),
+        counted(amount.count, "block")
+    )
 }
 
 fn class_list(report: &Report, wanted: impl Fn(Class) -> bool) -> String {
@@ -171,7 +188,13 @@ fn load(out: &mut String, load: &ProbeLoad) {
         Some(percent) => format!("about {percent:.1} % of the target's CPU time"),
         None => "the target used no CPU time".to_owned(),
     };
-    line(out, &format!("  probes: {} hits/s, {share}", grouped(load.hits_per_s as u64)));
+    line(
+        out,
+        &format!(
+            "  probes: {} hits/s, {share}",
+            grouped(load.hits_per_s as u64)
+        ),
+    );
 }
 
 /// What each loss means, and what helps.
@@ -180,12 +203,18 @@ fn loss(out: &mut String, loss: &Loss) {
     let lines = [
         (
             loss.allocs,
-            format!("allocations not tracked ({lost_bytes}): the table is full; raise --max-allocs"),
+            format!(
+                "allocations not tracked ({lost_bytes}): the table is full; raise --max-allocs"
+            ),
         ),
-        (loss.missed_frees, "frees missed: the block's address was given out again".to_owned()),
+        (
+            loss.missed_frees,
+            "frees missed: the block's address was given out again".to_owned(),
+        ),
         (
             loss.missed_returns,
-            "calls that never came back (longjmp, an exception): their result is unknown".to_owned(),
+            "calls that never came back (longjmp, an exception): their result is unknown"
+                .to_owned(),
         ),
         (
             loss.stacks,
@@ -196,9 +225,18 @@ fn loss(out: &mut String, loss: &Loss) {
             "allocations by stacks deeper than --perf-max-stack-depth: outer frames are missing"
                 .to_owned(),
         ),
-        (loss.threads, "calls by threads that found no room".to_owned()),
-        (loss.mapping_events, "mmap, munmap or mremap calls not seen: ring buffer full".to_owned()),
-        (loss.trace_events, "lines of -t missing: ring buffer full".to_owned()),
+        (
+            loss.threads,
+            "calls by threads that found no room".to_owned(),
+        ),
+        (
+            loss.mapping_events,
+            "mmap, munmap or mremap calls not seen: ring buffer full".to_owned(),
+        ),
+        (
+            loss.trace_events,
+            "lines of -t missing: ring buffer full".to_owned(),
+        ),
         (
             loss.text_mappings,
             "records of loaded libraries dropped: names may be wrong".to_owned(),
@@ -217,11 +255,17 @@ fn stack(out: &mut String, row: &Row, style: TextStyle) {
     };
     line(
         out,
-        &format!("\t{} bytes in {} allocations from stack{class}", row.live.bytes, row.live.count),
+        &format!(
+            "\t{} bytes in {} allocations from stack{class}",
+            row.live.bytes, row.live.count
+        ),
     );
     if style.lists_blocks {
         for block in &row.blocks {
-            line(out, &format!("\t\taddr = {:#x} size = {}", block.addr, block.size));
+            line(
+                out,
+                &format!("\t\taddr = {:#x} size = {}", block.addr, block.size),
+            );
         }
     }
     for (index, frame) in row.frames.iter().enumerate() {
@@ -295,6 +339,7 @@ struct JsonUntracked {
 }
 
 #[derive(Serialize)]
+#[allow(clippy::struct_field_names)] // the unit belongs to the name
 struct JsonResident {
     at_attach_bytes: u64,
     now_bytes: u64,
@@ -355,11 +400,14 @@ pub fn json(report: &Report) -> serde_json::Result<String> {
         untracked: JsonUntracked {
             frees: snapshot.untracked_frees,
         },
-        resident: resident.at_attach.zip(resident.now).map(|(before, now)| JsonResident {
-            at_attach_bytes: before.total,
-            now_bytes: now.total,
-            chunk_overhead_bytes: snapshot.chunk_overhead,
-        }),
+        resident: resident
+            .at_attach
+            .zip(resident.now)
+            .map(|(before, now)| JsonResident {
+                at_attach_bytes: before.total,
+                now_bytes: now.total,
+                chunk_overhead_bytes: snapshot.chunk_overhead,
+            }),
         probes: snapshot.load,
         stacks: stacks.collect(),
         loss: &snapshot.loss,

@@ -122,7 +122,9 @@ impl<'a> Run<'a> {
     fn step(&mut self) -> Result<Next> {
         let now = Instant::now();
         let deadline = [self.next_report, self.end].into_iter().flatten().min();
-        let patience = deadline.map_or(Duration::from_secs(3600), |d| d.saturating_duration_since(now));
+        let patience = deadline.map_or(Duration::from_secs(3600), |d| {
+            d.saturating_duration_since(now)
+        });
         match self.messages.recv_timeout(patience) {
             Ok(message) => self.take(message),
             Err(RecvTimeoutError::Timeout) => self.on_time(),
@@ -147,9 +149,16 @@ impl<'a> Run<'a> {
             next += interval;
         }
         self.next_report = Some(next);
-        let is_last = self.cli.count.is_some_and(|count| self.reports + 1 >= count);
+        let is_last = self
+            .cli
+            .count
+            .is_some_and(|count| self.reports + 1 >= count);
         self.report(is_last)?;
-        Ok(if is_last || self.reader == Reader::Gone { Next::End } else { Next::Continue })
+        Ok(if is_last || self.reader == Reader::Gone {
+            Next::End
+        } else {
+            Next::Continue
+        })
     }
 
     fn take(&mut self, message: Message) -> Result<Next> {
@@ -234,10 +243,17 @@ impl<'a> Run<'a> {
             scale: u64::from(self.cli.sample_rate),
         };
         let symbolizer = &mut self.symbolizer;
-        symbolizer.prepare(snapshot.stacks.iter().flat_map(|account| &account.stack.locations));
+        symbolizer.prepare(
+            snapshot
+                .stacks
+                .iter()
+                .flat_map(|account| &account.stack.locations),
+        );
         let frames = |stack: &Stack| -> Vec<Frame> {
             let named = stack.locations.iter();
-            named.flat_map(|location| frames_of(location, &symbolizer.symbols(location))).collect()
+            named
+                .flat_map(|location| frames_of(location, &symbolizer.symbols(location)))
+                .collect()
         };
         self.history.report(snapshot, order, is_final, frames)
     }
@@ -252,7 +268,11 @@ impl<'a> Run<'a> {
             match self.messages.recv_timeout(POLL) {
                 Ok(Message::Signal(signal)) => {
                     self.signals += 1;
-                    let signal = if self.signals > 1 { libc::SIGKILL } else { signal };
+                    let signal = if self.signals > 1 {
+                        libc::SIGKILL
+                    } else {
+                        signal
+                    };
                     child.signal(signal);
                 }
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}

@@ -33,7 +33,8 @@ struct Objects {
 impl Objects {
     fn of_process(target: &Target) -> Result<Self> {
         let tid = target.live_thread();
-        let records = read_text_mappings(tid).with_context(|| format!("reading /proc/{tid}/maps"))?;
+        let records =
+            read_text_mappings(tid).with_context(|| format!("reading /proc/{tid}/maps"))?;
         let mut mappings = Mappings::default();
         for record in &records {
             mappings.insert(tid, record, 0);
@@ -45,7 +46,10 @@ impl Objects {
     }
 
     fn of_program(program: &Program) -> Self {
-        let opened = program.objects().into_iter().filter_map(|path| Object::open(&path).ok());
+        let opened = program
+            .objects()
+            .into_iter()
+            .filter_map(|path| Object::open(&path).ok());
         let all: Vec<Arc<Object>> = opened.map(Arc::new).collect();
         Self {
             program: all.first().cloned(),
@@ -66,7 +70,12 @@ impl Objects {
     }
 
     fn plan(&self, options: &Options, uprobes: &Uprobes, whose: &str) -> Result<Plan> {
-        let plan = plan(&self.all, self.program.as_deref(), &options.allocator, uprobes);
+        let plan = plan(
+            &self.all,
+            self.program.as_deref(),
+            &options.allocator,
+            uprobes,
+        );
         if plan.has_allocator() {
             return Ok(plan);
         }
@@ -88,11 +97,19 @@ pub fn explained(cli: &Cli, options: &Options) -> Result<String> {
     let (mut objects, whose, any_thread) = match cli.subject()? {
         Subject::Process(pid) => {
             let target = Target::new(pid)?;
-            (Objects::of_process(&target)?, describe(&target), target.leader_is_dead())
+            (
+                Objects::of_process(&target)?,
+                describe(&target),
+                target.leader_is_dead(),
+            )
         }
         Subject::Command(words) => {
             let program = Program::find(&words)?;
-            (Objects::of_program(&program), program.image.display().to_string(), false)
+            (
+                Objects::of_program(&program),
+                program.image.display().to_string(),
+                false,
+            )
         }
     };
     objects.add_named(cli.obj.as_deref());

@@ -14,7 +14,15 @@ use super::{Options, abi};
 use crate::functions::Role;
 use crate::plan::Plan;
 
-#[allow(clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, unused)]
+// Generated code.
+#[allow(
+    clippy::all,
+    clippy::expect_used,
+    clippy::pedantic,
+    clippy::undocumented_unsafe_blocks,
+    clippy::unwrap_used,
+    unused
+)]
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/memleak.skel.rs"));
 }
@@ -52,8 +60,11 @@ impl Kernel {
     pub fn load(options: &Options, uprobes: Uprobes, pid: u32) -> Result<Self, KernelError> {
         let failed = |source| KernelError::new("loading memleak's BPF programs", source);
         // The object has to outlive the skeleton, and both live until the process ends.
-        let object: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
-        let mut open = skel::MemleakSkelBuilder::default().open(object).map_err(failed)?;
+        let object: &'static mut MaybeUninit<OpenObject> =
+            Box::leak(Box::new(MaybeUninit::uninit()));
+        let mut open = skel::MemleakSkelBuilder::default()
+            .open(object)
+            .map_err(failed)?;
         configure(&mut open, options, uprobes, pid).map_err(failed)?;
         choose_programs(&mut open, uprobes.way);
         size_maps(&mut open, options).map_err(failed)?;
@@ -88,58 +99,59 @@ impl Kernel {
         if self.uprobes.way == Way::PerfEvent {
             self.attach_pid = thread;
         }
-        let groups: &[(&[Role], fn(&Self) -> Entry<'_>)] = &[
-            (&[Role::Free], |k| Entry::Alone(&k.skel.progs.free_enter)),
-            (&[Role::Munmap], |k| Entry::Alone(&k.skel.progs.munmap_enter)),
-            (&[Role::Anchor], |k| Entry::Alone(&k.skel.progs.anchor_enter)),
-        ];
-        for (roles, entry) in groups {
-            self.attach_group(plan, roles, *entry)?;
+        let mut links = Vec::new();
+        for (roles, entry) in self.entries() {
+            for (object, probes) in plan.by_object(roles) {
+                links.extend(self.attach_probes(&entry, &object, &probes)?);
+            }
         }
-        if self.uprobes.way == Way::Session {
-            return self.attach_group(plan, &Role::PAIRED, |k| {
-                Entry::Session(&k.skel.progs.call_session)
-            });
-        }
-        for role in Role::PAIRED {
-            let entry: fn(&Self) -> Entry<'_> = match role {
-                Role::Calloc => |k| Entry::Paired(&k.skel.progs.calloc_enter),
-                Role::Memalign => |k| Entry::Paired(&k.skel.progs.memalign_enter),
-                Role::PosixMemalign => |k| Entry::Paired(&k.skel.progs.posix_memalign_enter),
-                Role::Realloc => |k| Entry::Paired(&k.skel.progs.realloc_enter),
-                Role::Reallocarray => |k| Entry::Paired(&k.skel.progs.reallocarray_enter),
-                Role::Mmap => |k| Entry::Paired(&k.skel.progs.mmap_enter),
-                Role::Mremap => |k| Entry::Paired(&k.skel.progs.mremap_enter),
-                _ => |k| Entry::Paired(&k.skel.progs.malloc_enter),
-            };
-            self.attach_group(plan, &[role], entry)?;
-        }
+        self.links.extend(links);
         Ok(())
     }
 
-    /// Attaches one program to all functions of some roles.
-    fn attach_group(
-        &mut self,
-        plan: &Plan,
-        roles: &[Role],
-        entry: fn(&Self) -> Entry<'_>,
-    ) -> Result<(), AttachError> {
-        for (object, probes) in plan.by_object(roles) {
-            let links = self.attach_probes(entry(self), &object, &probes)?;
-            self.links.extend(links);
+    /// Which program each role gets, what frees first: otherwise a block would be seen to come and
+    /// not to go.
+    fn entries(&self) -> Vec<(&'static [Role], Entry<'_>)> {
+        let progs = &self.skel.progs;
+        let mut entries: Vec<(&'static [Role], Entry<'_>)> = vec![
+            (&[Role::Free], Entry::Alone(&progs.free_enter)),
+            (&[Role::Munmap], Entry::Alone(&progs.munmap_enter)),
+            (&[Role::Anchor], Entry::Alone(&progs.anchor_enter)),
+        ];
+        if self.uprobes.way == Way::Session {
+            entries.push((&Role::PAIRED, Entry::Session(&progs.call_session)));
+            return entries;
         }
-        Ok(())
+        let paired: [(&'static [Role], &ProgramMut<'_>); 8] = [
+            (&[Role::Mmap], &progs.mmap_enter),
+            (&[Role::Mremap], &progs.mremap_enter),
+            (&[Role::Realloc], &progs.realloc_enter),
+            (&[Role::Reallocarray], &progs.reallocarray_enter),
+            (&[Role::PosixMemalign], &progs.posix_memalign_enter),
+            (&[Role::Memalign], &progs.memalign_enter),
+            (&[Role::Calloc], &progs.calloc_enter),
+            (&[Role::Malloc], &progs.malloc_enter),
+        ];
+        entries.extend(paired.map(|(roles, program)| (roles, Entry::Paired(program))));
+        entries
     }
 
     fn attach_probes(
         &self,
-        entry: Entry<'_>,
+        entry: &Entry<'_>,
         object: &Object,
         probes: &[Probe],
     ) -> Result<Vec<Link>, AttachError> {
         let attach = |program: &ProgramMut<'_>, kind| {
             let way = self.uprobes.way;
-            attach::attach(program, way, kind, self.attach_pid, &object.open_path(), probes)
+            attach::attach(
+                program,
+                way,
+                kind,
+                self.attach_pid,
+                &object.open_path(),
+                probes,
+            )
         };
         match entry {
             Entry::Alone(program) => attach(program, Kind::Entry),
@@ -204,6 +216,22 @@ impl Kernel {
         })
     }
 
+    /// Makes sure that the kernel side has noticed so many execs: a tracepoint program that is
+    /// preempted by itself misses events on some kernels (7.2).
+    pub fn catch_up(&mut self, images: u32) {
+        if self.generation() >= images {
+            return;
+        }
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            // SAFETY: words that the kernel side reads and writes at any time.
+            unsafe {
+                (&raw mut bss.generation).write_volatile(images);
+                (&raw mut bss.trampoline).write_volatile(0);
+            }
+        }
+        self.set_text_ranges([(0, TEXT_ANYWHERE), (0, 0)]);
+    }
+
     /// The ring buffer.
     pub fn events(&self) -> Result<EventReader<Event>, libbpf_rs::Error> {
         EventReader::new(&self.skel.maps.events)
@@ -237,7 +265,10 @@ impl Kernel {
 
     /// All counters.
     pub fn counters(&self) -> Result<Counters, MapError> {
-        Ok(Counters(maps::summed_counters(&self.skel.maps.counters, COUNTERS)?))
+        Ok(Counters(maps::summed_counters(
+            &self.skel.maps.counters,
+            COUNTERS,
+        )?))
     }
 
     /// How probes are attached, and what they cost.
@@ -312,7 +343,11 @@ fn choose_programs(open: &mut skel::OpenMemleakSkel<'_>, way: Way) {
         }
     }
     if way != Way::PerfEvent {
-        for program in [&mut progs.free_enter, &mut progs.munmap_enter, &mut progs.anchor_enter] {
+        for program in [
+            &mut progs.free_enter,
+            &mut progs.munmap_enter,
+            &mut progs.anchor_enter,
+        ] {
             program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
         }
     }
@@ -341,7 +376,9 @@ fn size_maps(
 
 fn fill_free_slots(skel: &skel::MemleakSkel<'_>, slots: u32) -> Result<(), libbpf_rs::Error> {
     for slot in 1..=slots {
-        skel.maps.free_slots.update(&[], &slot.to_ne_bytes(), MapFlags::ANY)?;
+        skel.maps
+            .free_slots
+            .update(&[], &slot.to_ne_bytes(), MapFlags::ANY)?;
     }
     Ok(())
 }

@@ -136,7 +136,11 @@ impl LoadMeter {
         let hits = spent.hits.saturating_sub(self.last_report.spent.hits);
         let load = ProbeLoad {
             hits: spent.hits,
-            hits_per_s: if seconds > 0.0 { hits as f64 / seconds } else { 0.0 },
+            hits_per_s: if seconds > 0.0 {
+                hits as f64 / seconds
+            } else {
+                0.0
+            },
             cpu_percent: now.share_since(&self.last_report),
         };
         self.last_report = now;
@@ -159,7 +163,11 @@ impl LoadMeter {
         let share = now.share_since(&self.window).unwrap_or(0.0);
         self.window = now;
         let limit = self.limit?;
-        self.windows_above = if share > limit { self.windows_above + 1 } else { 0 };
+        self.windows_above = if share > limit {
+            self.windows_above + 1
+        } else {
+            0
+        };
         (self.windows_above >= PATIENCE).then_some(share)
     }
 }

@@ -54,7 +54,11 @@ pub struct Options {
 impl Options {
     /// From the command line; `grows`: whether maps may take memory as they fill on this kernel.
     pub fn new(cli: &Cli, grows: bool) -> Self {
-        let default = if grows { DEFAULT_BLOCKS } else { DEFAULT_BLOCKS_PREALLOCATED };
+        let default = if grows {
+            DEFAULT_BLOCKS
+        } else {
+            DEFAULT_BLOCKS_PREALLOCATED
+        };
         Self {
             allocator: Allocator {
                 object: cli.obj.clone(),
@@ -153,7 +157,10 @@ impl Collector {
         snapshot
     }
 
-    fn ask(&self, request: impl FnOnce(SyncSender<Result<Snapshot>>) -> Request) -> Result<Snapshot> {
+    fn ask(
+        &self,
+        request: impl FnOnce(SyncSender<Result<Snapshot>>) -> Request,
+    ) -> Result<Snapshot> {
         let (sender, answer) = sync_channel(1);
         let gone = || anyhow!("the collector's thread has ended");
         self.requests.send(request(sender)).map_err(|_| gone())?;
@@ -165,12 +172,7 @@ impl Collector {
 /// How long events may wait in their buffers.
 const DRAIN_MS: i32 = 50;
 
-fn run(
-    mut session: Session,
-    inbox: &Receiver<Request>,
-    woken: &Waker,
-    messages: &Sender<Message>,
-) {
+fn run(mut session: Session, inbox: &Receiver<Request>, woken: &Waker, messages: &Sender<Message>) {
     loop {
         let mut fds = session.fds();
         fds.push(woken.fd());
@@ -238,7 +240,11 @@ impl Waker {
 /// Says what the table of blocks may come to.
 pub fn table_cost(options: &Options) -> String {
     let bytes = u64::from(options.max_blocks) * BYTES_PER_BLOCK;
-    let how = if options.grows { "as blocks come" } else { "now: this kernel takes it at once" };
+    let how = if options.grows {
+        "as blocks come"
+    } else {
+        "now: this kernel takes it at once"
+    };
     format!(
         "room for {}: up to {} of kernel memory, taken {how}",
         memtools::output::counted(u64::from(options.max_blocks), "live block"),

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use memtools::events::EventReader;
 use memtools::process;
 use memtools::symbols::Location;
+use memtools::target::Target;
 use memtools::target::mapping_events::{MappingEvent, MappingEvents};
 use memtools::target::mappings::{Mappings, read_text_mappings};
-use memtools::target::Target;
 use memtools::target::object::{FileId, Object};
 
 use super::abi::{self, Counter, Event};
@@ -49,7 +49,11 @@ pub struct Session {
     mappings: Mappings,
     program: Option<FileId>,
     planned: HashSet<FileId>,
+    /// How many execs the mapping events have told of.
+    images: u32,
     intervals: Intervals,
+    /// The image that the intervals belong to.
+    mapped_image: u32,
     stacks: HashMap<u32, Arc<Stack>>,
     resident: ResidentChange,
     comm: String,
@@ -92,7 +96,9 @@ impl Session {
             mappings: Mappings::default(),
             program: None,
             planned: objects.iter().map(|object| object.id()).collect(),
+            images: 0,
             intervals: Intervals::default(),
+            mapped_image: 0,
             stacks: HashMap::new(),
             resident: ResidentChange {
                 at_attach: resident,
@@ -121,11 +127,14 @@ impl Session {
     /// What its text is now; changes come as events.
     fn read_mappings(&mut self) -> Result<()> {
         let tid = self.target.live_thread();
-        let records = read_text_mappings(tid).with_context(|| format!("reading /proc/{tid}/maps"))?;
+        let records =
+            read_text_mappings(tid).with_context(|| format!("reading /proc/{tid}/maps"))?;
         for record in &records {
             self.mappings.insert(tid, record, 0);
         }
-        self.program = Object::open(format!("/proc/{tid}/exe").as_ref()).ok().map(|o| o.id());
+        self.program = Object::open(format!("/proc/{tid}/exe").as_ref())
+            .ok()
+            .map(|o| o.id());
         self.place_cookies();
         Ok(())
     }
@@ -191,7 +200,11 @@ impl Session {
 
     fn spent(&self) -> Result<Spent> {
         let counters = self.kernel.counters()?;
-        Ok(Spent::new(&self.events_so_far(&counters), &counters, &self.prices))
+        Ok(Spent::new(
+            &self.events_so_far(&counters),
+            &counters,
+            &self.prices,
+        ))
     }
 
     // ---- text ----
@@ -205,6 +218,8 @@ impl Session {
                 MappingEvent::Exec => {
                     self.mappings.clear(time);
                     self.program = None;
+                    self.images += 1;
+                    self.kernel.catch_up(self.images);
                 }
                 MappingEvent::Mapped(record) => {
                     let tid = self.target.live_thread();
@@ -236,7 +251,9 @@ impl Session {
         let mut found = plan(&objects, is_program, &self.options.allocator, &uprobes);
         self.outbox.extend(found.notes.drain(..).map(Message::Note));
         if let Err(error) = self.kernel.attach(&found, self.target.live_thread()) {
-            self.outbox.push(Message::Note(format!("{error}; its allocations are not seen")));
+            self.outbox.push(Message::Note(format!(
+                "{error}; its allocations are not seen"
+            )));
         }
         self.plan.probes.append(&mut found.probes);
         self.prices = Prices::new(&self.plan, &uprobes);
@@ -251,7 +268,10 @@ impl Session {
         for planned in self.plan.probes.iter().filter(|planned| planned.reach != 0) {
             let offset = planned.probe.file_offset;
             let same_file = self.mappings.current().filter(|mapping| {
-                mapping.object.as_ref().is_some_and(|object| object.id() == planned.object.id())
+                mapping
+                    .object
+                    .as_ref()
+                    .is_some_and(|object| object.id() == planned.object.id())
             });
             for mapping in same_file {
                 let end = mapping.file_offset + (mapping.end - mapping.start);
@@ -266,14 +286,19 @@ impl Session {
     /// While text comes and goes, anything may be text.
     fn widen_text(&mut self, start: u64, end: u64) {
         let ranges = self.text_ranges();
-        let covered = ranges.iter().any(|(low, high)| *low <= start && end <= *high);
+        let covered = ranges
+            .iter()
+            .any(|(low, high)| *low <= start && end <= *high);
         if !covered {
             self.kernel.set_text_ranges([(0, TEXT_ANYWHERE), ranges[1]]);
         }
     }
 
     fn narrow_text(&mut self) {
-        if self.text_changed.is_some_and(|changed| changed.elapsed() >= SETTLED) {
+        if self
+            .text_changed
+            .is_some_and(|changed| changed.elapsed() >= SETTLED)
+        {
             self.text_changed = None;
             let ranges = self.text_ranges();
             if ranges[0].1 > 0 {
@@ -311,6 +336,10 @@ impl Session {
         let mut traced = Vec::new();
         let now = monotonic_ns();
         for event in self.events.drain() {
+            if event.generation != self.mapped_image {
+                self.mapped_image = event.generation;
+                self.intervals.clear();
+            }
             match event.kind {
                 abi::EVENT_ALLOC | abi::EVENT_FREE => traced.push(TraceEvent {
                     age: Duration::from_nanos(now.saturating_sub(event.time_ns)),
@@ -319,7 +348,7 @@ impl Session {
                     address: event.address,
                     bytes: event.bytes,
                 }),
-                abi::EVENT_EXEC => self.intervals.clear(),
+                abi::EVENT_EXEC => {}
                 _ => self.take_mapping(&event),
             }
         }
@@ -333,11 +362,13 @@ impl Session {
         match event.kind {
             abi::EVENT_MAP if is_tracked => {
                 let owner = (event.stack, mapping_class(event));
-                self.intervals.insert(event.address, event.bytes, owner, event.time_ns);
+                self.intervals
+                    .insert(event.address, event.bytes, owner, event.time_ns);
             }
             abi::EVENT_MAP | abi::EVENT_UNMAP => self.intervals.remove(event.address, event.bytes),
             abi::EVENT_REMAP_BEGIN => {
-                self.intervals.begin_remap(event.thread, event.old_address, event.old_bytes);
+                self.intervals
+                    .begin_remap(event.thread, event.old_address, event.old_bytes);
             }
             abi::EVENT_REMAP_END if event.address == 0 => self.intervals.fail_remap(event.thread),
             abi::EVENT_REMAP_END => self.intervals.finish_remap(
@@ -383,7 +414,9 @@ impl Session {
             .collect();
         let events = self.events_so_far(&counters);
         let spent = Spent::new(&events, &counters, &self.prices);
-        let cpu_ns = (!self.has_ended).then(|| process::cpu_time_ns(self.target.pid())).flatten();
+        let cpu_ns = (!self.has_ended)
+            .then(|| process::cpu_time_ns(self.target.pid()))
+            .flatten();
         if let Some(resident) = process::resident(self.target.live_thread()) {
             self.resident.now = Some(resident);
         }
@@ -420,7 +453,9 @@ impl Session {
             events.frees += totals.frees;
         }
         // A missed free was put to the stack's account, but nobody saw it.
-        events.frees = events.frees.saturating_sub(counters.get(Counter::LossMissedFrees));
+        events.frees = events
+            .frees
+            .saturating_sub(counters.get(Counter::LossMissedFrees));
         events
     }
 
@@ -457,7 +492,10 @@ impl Session {
         }
         for (slot, totals) in self.kernel.totals().filter(|(_, totals)| totals.allocs > 0) {
             let is_present = slot == abi::UNKNOWN_STACK
-                || self.kernel.stack(slot).is_some_and(|stack| stack.generation == generation);
+                || self
+                    .kernel
+                    .stack(slot)
+                    .is_some_and(|stack| stack.generation == generation);
             if !is_present {
                 continue;
             }
@@ -474,7 +512,10 @@ impl Session {
         Ok(())
     }
 
-    fn add_mappings(&self, accounts: &mut Accounts) {
+    fn add_mappings(&mut self, accounts: &mut Accounts) {
+        if self.mapped_image != self.kernel.generation() {
+            self.intervals.clear();
+        }
         for ((slot, class), account) in self.intervals.accounts() {
             let tally = accounts.by_stack.entry((slot, class.into())).or_default();
             tally.allocs = account.allocs;
@@ -482,7 +523,12 @@ impl Session {
         }
         for mapping in self.intervals.live() {
             let (slot, class) = mapping.owner;
-            accounts.add((slot, class.into()), mapping.start, mapping.bytes, mapping.born_ns);
+            accounts.add(
+                (slot, class.into()),
+                mapping.start,
+                mapping.bytes,
+                mapping.born_ns,
+            );
         }
     }
 
@@ -607,7 +653,9 @@ impl Accounts {
 /// What glibc adds to a block: a word before it, and alignment to 16 (malloc/malloc.c).
 fn chunk_overhead(bytes: u64) -> u64 {
     const SMALLEST: u64 = 32;
-    (bytes.saturating_add(8 + 15) & !15).max(SMALLEST).saturating_sub(bytes)
+    (bytes.saturating_add(8 + 15) & !15)
+        .max(SMALLEST)
+        .saturating_sub(bytes)
 }
 
 #[cfg(test)]
