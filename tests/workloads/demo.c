@@ -131,14 +131,17 @@ static void *work(void *unused)
 	return unused;
 }
 
+NOINLINE void repeat(void (*serve_one)(void), int times)
+{
+	for (int i = 0; i < times; i++)
+		serve_one();
+}
+
 NOINLINE void serve_tick(size_t tick)
 {
-	for (int i = 0; i < SESSIONS_PER_TICK; i++)
-		leak_sessions();
-	for (int i = 0; i < REQUESTS_PER_TICK; i++)
-		leak_requests();
-	for (int i = 0; i < LOG_LINES_PER_TICK; i++)
-		leak_log_lines();
+	repeat(leak_sessions, SESSIONS_PER_TICK);
+	repeat(leak_requests, REQUESTS_PER_TICK);
+	repeat(leak_log_lines, LOG_LINES_PER_TICK);
 	for (int i = 0; i < BUFFERS_PER_TICK; i++)
 		answer_with_buffer(200 + 20 * i);
 	for (int i = 0; i < JOBS_PER_TICK; i++)

@@ -14,7 +14,8 @@ extern "C" fn memtools_elf_test_leaf(number: u64) -> u64 {
 
 #[unsafe(no_mangle)]
 extern "C-unwind" fn memtools_elf_test_cleanup(callback: extern "C-unwind" fn()) -> usize {
-    let owned = String::from("owned");
+    // Or an optimizer that sees through it would leave nothing to clean up.
+    let owned = std::hint::black_box(String::from("owned"));
     callback();
     owned.len()
 }
