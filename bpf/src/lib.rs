@@ -19,7 +19,7 @@ pub enum BuildError {
     #[error("no BPF target for the architecture {0}")]
     UnknownArchitecture(String),
     /// The sources could not be listed.
-    #[error("{path}: {source}")]
+    #[error("reading {path}")]
     Sources {
         /// What was being read.
         path: PathBuf,

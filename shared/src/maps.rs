@@ -12,7 +12,7 @@ use plain::Plain;
 #[derive(Debug, thiserror::Error)]
 pub enum MapError {
     /// The system call failed.
-    #[error("reading the BPF map {map}: {source}")]
+    #[error("reading the BPF map {map}")]
     Read {
         /// The map's name.
         map: String,

@@ -28,7 +28,7 @@ pub enum KernelError {
     #[error("not permitted to load BPF programs: {0}")]
     NotPermitted(String),
     /// Anything else.
-    #[error("{doing}: {source}")]
+    #[error("{doing}")]
     Bpf {
         /// What was being done.
         doing: &'static str,

@@ -37,7 +37,7 @@ pub struct Probe {
 
 /// A program could not be attached.
 #[derive(Debug, thiserror::Error)]
-#[error("attaching {program} to {path}: {source}{remedy}")]
+#[error("attaching {program} to {path}{remedy}")]
 pub struct AttachError {
     program: String,
     path: PathBuf,

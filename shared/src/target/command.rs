@@ -29,7 +29,7 @@ pub enum CommandError {
     #[error("no user is called {0}")]
     NoSuchUser(String),
     /// The system would not do it.
-    #[error("starting {command}: {source}")]
+    #[error("starting {command}")]
     System {
         /// The command.
         command: String,

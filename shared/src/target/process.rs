@@ -34,9 +34,7 @@ pub enum TargetError {
     #[error("process {0} is this tool itself; a tool does not trace itself")]
     Oneself(u32),
     /// It may not be looked at.
-    #[error(
-        "not permitted to look at process {pid}: {source}; run as root, or with CAP_SYS_PTRACE"
-    )]
+    #[error("not permitted to look at process {pid}; run as root, or with CAP_SYS_PTRACE")]
     NotPermitted {
         /// The process.
         pid: u32,
@@ -44,7 +42,7 @@ pub enum TargetError {
         source: io::Error,
     },
     /// Anything else.
-    #[error("reading {path}: {source}")]
+    #[error("reading {path}")]
     Read {
         /// What was read.
         path: PathBuf,

@@ -251,9 +251,8 @@ impl Session {
         let mut found = plan(&objects, is_program, &self.options.allocator, &uprobes);
         self.outbox.extend(found.notes.drain(..).map(Message::Note));
         if let Err(error) = self.kernel.attach(&found, self.target.live_thread()) {
-            self.outbox.push(Message::Note(format!(
-                "{error}; its allocations are not seen"
-            )));
+            let error = anyhow::Error::new(error);
+            self.outbox.push(Message::Note(format!("{error:#}; its allocations are not seen")));
         }
         self.plan.probes.append(&mut found.probes);
         self.prices = Prices::new(&self.plan, &uprobes);
