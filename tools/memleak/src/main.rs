@@ -3,6 +3,8 @@
 mod cli;
 mod collector;
 mod explain;
+#[cfg(test)]
+mod fixture;
 mod functions;
 mod intervals;
 mod model;

@@ -497,3 +497,6 @@ fn sum_classes(rows: &[Row]) -> Vec<(Class, Amount)> {
     classes.sort_by_key(|(class, _)| *class);
     classes
 }
+
+#[cfg(test)]
+mod tests;

@@ -415,3 +415,6 @@ pub fn json(report: &Report) -> serde_json::Result<String> {
     line.push('\n');
     Ok(line)
 }
+
+#[cfg(test)]
+mod tests;

@@ -252,7 +252,9 @@ impl Session {
         self.outbox.extend(found.notes.drain(..).map(Message::Note));
         if let Err(error) = self.kernel.attach(&found, self.target.live_thread()) {
             let error = anyhow::Error::new(error);
-            self.outbox.push(Message::Note(format!("{error:#}; its allocations are not seen")));
+            self.outbox.push(Message::Note(format!(
+                "{error:#}; its allocations are not seen"
+            )));
         }
         self.plan.probes.append(&mut found.probes);
         self.prices = Prices::new(&self.plan, &uprobes);

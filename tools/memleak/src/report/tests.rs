@@ -1,0 +1,90 @@
+use super::*;
+use crate::cli::SortKey;
+use crate::fixture::{account, named, snapshot};
+use crate::model::{History, Order, StackAccount};
+
+const STYLE: TextStyle = TextStyle {
+    top: 10,
+    lists_blocks: false,
+};
+
+fn accounts() -> Vec<StackAccount> {
+    let mut cut = account(&[30, 7, 9], Class::Heap, (4096, 2));
+    cut.young.add_block(100);
+    let mut deep = (*cut.stack).clone();
+    deep.is_cut = true;
+    cut.stack = deep.into();
+    vec![
+        cut,
+        account(&[], Class::Heap, (16, 1)),
+        account(&[40], Class::Mmap, (1 << 20, 1)),
+        account(&[50, 1], Class::Mmap, (8 << 20, 1)),
+    ]
+}
+
+fn report(scale: u64) -> Report {
+    let order = Order {
+        key: SortKey::Bytes,
+        scale,
+    };
+    History::default().report(snapshot(accounts()), order, true, named)
+}
+
+/// The wall clock depends on the machine's time zone.
+fn without_clock(text: &str) -> String {
+    text.lines()
+        .map(|line| match line.split_once("] Top") {
+            Some((_, rest)) => format!("[HH:MM:SS] Top{rest}\n"),
+            None => format!("{line}\n"),
+        })
+        .collect()
+}
+
+#[test]
+fn a_report_for_people() {
+    insta::assert_snapshot!(without_clock(&text(&report(1), STYLE)));
+}
+
+#[test]
+fn a_report_with_losses_blocks_and_few_stacks() {
+    let mut report = report(10);
+    report.snapshot.has_ended = true;
+    report.snapshot.loss = Loss {
+        allocs: 1,
+        alloc_bytes: 2048,
+        missed_frees: 3,
+        missed_returns: 4,
+        stacks: 5,
+        truncated_stacks: 6,
+        threads: 7,
+        mapping_events: 8,
+        trace_events: 9,
+        text_mappings: 10,
+    };
+    report.snapshot.mappings.maps = 5;
+    report.snapshot.load.cpu_percent = None;
+    let style = TextStyle {
+        top: 2,
+        lists_blocks: true,
+    };
+    insta::assert_snapshot!(without_clock(&text(&report, style)));
+}
+
+#[test]
+fn nothing_that_moves_the_cursor_is_printed() {
+    let text = text(&report(1), STYLE);
+    assert!(
+        text.chars()
+            .all(|c| c == '\n' || c == '\t' || !c.is_control())
+    );
+}
+
+#[test]
+fn a_report_as_json_is_one_line() {
+    let line = json(&report(1)).unwrap();
+    assert_eq!(line.matches('\n').count(), 1);
+    let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(value["loss"], serde_json::json!({}));
+    assert_eq!(value["target"]["comm"], "app\u{1b}[31m");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap());
+}
