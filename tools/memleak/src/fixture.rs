@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use memtools::process::Resident;
 use memtools::symbols::Location;
 
-use crate::model::{
-    Amount, Block, Class, Events, Frame, Loss, MappingCalls, ProbeLoad, ResidentChange, Snapshot,
-    Stack, StackAccount,
+use crate::model::Frame;
+use crate::snapshot::{
+    Amount, Block, Class, Events, Loss, MappingCalls, ProbeLoad, ResidentChange, Snapshot, Stack,
+    StackAccount,
 };
 
 /// A stack of return addresses that no file holds.

@@ -11,6 +11,7 @@ mod model;
 mod plan;
 mod report;
 mod run;
+mod snapshot;
 mod subject;
 
 use std::process::ExitCode;

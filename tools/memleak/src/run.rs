@@ -14,8 +14,9 @@ use memtools::target::command::Child;
 
 use crate::cli::Cli;
 use crate::collector::{Collector, Message, Options, Session, TraceEvent, describe, table_cost};
-use crate::model::{Frame, History, Order, Report, Snapshot, Stack, frames_of};
+use crate::model::{Frame, History, Order, Report, frames_of};
 use crate::report::{self, TextStyle};
+use crate::snapshot::{Snapshot, Stack};
 use crate::subject::{Started, explained, start};
 
 /// Does what the command line asks for; returns the exit code.

@@ -38,7 +38,7 @@ pub const DEFAULT_BLOCKS_PREALLOCATED: u32 = 256 << 10;
 pub const BYTES_PER_BLOCK: u64 = 96 + 16;
 
 /// TEXT_ANYWHERE in stack.bpf.h.
-pub const TEXT_ANYWHERE: u64 = 1 << 62;
+const TEXT_ANYWHERE: u64 = 1 << 62;
 
 /// BPF_F_NO_PREALLOC in linux/bpf.h.
 const NO_PREALLOC: u32 = 1;
@@ -68,20 +68,19 @@ impl Kernel {
         configure(&mut open, options, uprobes, pid).map_err(failed)?;
         choose_programs(&mut open, uprobes.way);
         size_maps(&mut open, options).map_err(failed)?;
-        let mut skel = open.load().map_err(failed)?;
+        let skel = open.load().map_err(failed)?;
         fill_free_slots(&skel, options.stack_slots).map_err(failed)?;
-        if let Some(bss) = skel.maps.bss_data.as_deref_mut() {
-            bss.text_ranges[0].end = TEXT_ANYWHERE;
-        }
         let mapped = |error: MapError| failed(libbpf_rs::Error::from(std::io::Error::other(error)));
-        Ok(Self {
+        let mut kernel = Self {
             totals: MappedArray::new(&skel.maps.totals).map_err(mapped)?,
             stacks: MappedArray::new(&skel.maps.stacks).map_err(mapped)?,
             skel,
             links: Links::default(),
             uprobes,
             attach_pid: pid,
-        })
+        };
+        kernel.allow_any_text();
+        Ok(kernel)
     }
 
     /// Attaches what tells the life of the process: exec, and the end of threads.
@@ -194,16 +193,26 @@ impl Kernel {
         }
     }
 
-    /// Where text can lie: the program, and the rest.
-    pub fn set_text_ranges(&mut self, ranges: [(u64, u64); 2]) {
+    /// Where text can lie: the program, and the rest. Until now it could lie anywhere.
+    pub fn set_text_ranges(&mut self, [program, libraries]: [(u64, u64); 2]) {
+        // The libraries first: until they are in, the program's range holds everything.
+        self.set_text_range(1, libraries);
+        self.set_text_range(0, program);
+    }
+
+    /// While text comes and goes, anything may be text.
+    pub fn allow_any_text(&mut self) {
+        self.set_text_range(0, (0, TEXT_ANYWHERE));
+    }
+
+    fn set_text_range(&mut self, index: usize, (start, end): (u64, u64)) {
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-            // Upwards first, so that no moment has less than both the old and the new range.
-            for (range, (start, end)) in bss.text_ranges.iter_mut().zip(ranges).rev() {
-                // SAFETY: words that the kernel side reads at any time.
-                unsafe {
-                    (&raw mut range.start).write_volatile(start);
-                    (&raw mut range.end).write_volatile(end);
-                }
+            let range = &raw mut bss.text_ranges[index];
+            // SAFETY: words that the kernel side reads at any time; in this order no moment has
+            // less than both the old and the new range.
+            unsafe {
+                (&raw mut (*range).start).write_volatile(start);
+                (&raw mut (*range).end).write_volatile(end);
             }
         }
     }
@@ -229,7 +238,7 @@ impl Kernel {
                 (&raw mut bss.trampoline).write_volatile(0);
             }
         }
-        self.set_text_ranges([(0, TEXT_ANYWHERE), (0, 0)]);
+        self.allow_any_text();
     }
 
     /// The ring buffer.

@@ -8,8 +8,8 @@ use memtools::attach::Way;
 use super::abi::Counter;
 use super::kernel::Counters;
 use crate::functions::Role;
-use crate::model::{Events, ProbeLoad};
 use crate::plan::Plan;
+use crate::snapshot::{Events, ProbeLoad};
 use memtools::attach::Uprobes;
 
 /// What our programs add to an empty probe, in nanoseconds: the walk, the tables. Measured by

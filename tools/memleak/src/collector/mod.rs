@@ -1,9 +1,11 @@
 //! Turns what the kernel side finds into complete, plain snapshots, in a thread of its own.
 
 mod abi;
+mod accounts;
 mod kernel;
 mod load;
 mod session;
+mod text;
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
@@ -16,8 +18,8 @@ pub use kernel::{BYTES_PER_BLOCK, DEFAULT_BLOCKS, DEFAULT_BLOCKS_PREALLOCATED, K
 pub use session::{Session, Setup};
 
 use crate::cli::Cli;
-use crate::model::Snapshot;
 use crate::plan::Allocator;
+use crate::snapshot::Snapshot;
 
 /// What the kernel side is told before it is loaded, and the collector with it.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! One process under observation: its probes, its mappings, its stacks.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,31 +11,25 @@ use memtools::events::EventReader;
 use memtools::process;
 use memtools::symbols::Location;
 use memtools::target::Target;
-use memtools::target::mapping_events::{MappingEvent, MappingEvents};
-use memtools::target::mappings::{Mappings, read_text_mappings};
+use memtools::target::mapping_events::MappingEvents;
+use memtools::target::mappings::Mappings;
 use memtools::target::object::{FileId, Object};
 
 use super::abi::{self, Counter, Event};
-use super::kernel::{Counters, Kernel, TEXT_ANYWHERE};
+use super::accounts::Accounts;
+use super::kernel::{Counters, Kernel};
 use super::load::{LoadMeter, Prices, Spent};
+use super::text::{Text, TextChange};
 use super::{Message, Options, TraceEvent};
 use crate::intervals::{Intervals, MappingClass};
-use crate::model::{
-    Amount, Block, Class, Events, Loss, MappingCalls, ResidentChange, Snapshot, Stack, StackAccount,
-};
 use crate::plan::{Plan, plan};
+use crate::snapshot::{Amount, Class, Events, Loss, MappingCalls, ResidentChange, Snapshot, Stack};
 
 /// MAP_STACK of mmap(2).
 const MAP_STACK: u32 = 0x20000;
 
-/// So long after the last new text mapping, where text lies is settled.
-const SETTLED: Duration = Duration::from_secs(1);
-
 /// When to wonder why nothing is seen.
 const SILENCE: Duration = Duration::from_secs(5);
-
-/// Libraries are loaded below those that are there, at about this distance at most.
-const LIBRARY_MARGIN: u64 = 64 << 20;
 
 /// A process whose probes are in.
 pub struct Session {
@@ -45,12 +39,8 @@ pub struct Session {
     plan: Plan,
     prices: Prices,
     events: EventReader<Event>,
-    mapping_events: MappingEvents,
-    mappings: Mappings,
-    program: Option<FileId>,
+    text: Text,
     planned: HashSet<FileId>,
-    /// How many execs the mapping events have told of.
-    images: u32,
     intervals: Intervals,
     /// The image that the intervals belong to.
     mapped_image: u32,
@@ -59,8 +49,6 @@ pub struct Session {
     comm: String,
     meter: LoadMeter,
     started: Instant,
-    text_changed: Option<Instant>,
-    lost_text_mappings: u64,
     has_ended: bool,
     was_silent: bool,
     is_recording: bool,
@@ -86,17 +74,14 @@ impl Session {
         } = setup;
         kernel.attach_life()?;
         kernel.attach(&plan, target.live_thread())?;
-        let pid = target.pid();
+        let (pid, tid) = (target.pid(), target.live_thread());
         let resident = process::resident(target.live_thread());
         let meter = LoadMeter::new(options.max_overhead, process::cpu_time_ns(pid));
         let mut session = Self {
             prices: Prices::new(&plan, &kernel.uprobes()),
             events: kernel.events().context("opening the ring buffer")?,
-            mapping_events,
-            mappings: Mappings::default(),
-            program: None,
+            text: Text::new(mapping_events),
             planned: objects.iter().map(|object| object.id()).collect(),
-            images: 0,
             intervals: Intervals::default(),
             mapped_image: 0,
             stacks: HashMap::new(),
@@ -107,8 +92,6 @@ impl Session {
             comm: process::comm(pid).unwrap_or_default(),
             meter,
             started: Instant::now(),
-            text_changed: Some(Instant::now()),
-            lost_text_mappings: 0,
             has_ended: false,
             was_silent: false,
             is_recording: true,
@@ -118,25 +101,14 @@ impl Session {
             kernel,
             plan,
         };
-        session.read_mappings()?;
+        session
+            .text
+            .read(tid)
+            .with_context(|| format!("reading /proc/{tid}/maps"))?;
+        session.place_cookies();
         session.kernel.enable(true);
         session.started = Instant::now();
         Ok(session)
-    }
-
-    /// What its text is now; changes come as events.
-    fn read_mappings(&mut self) -> Result<()> {
-        let tid = self.target.live_thread();
-        let records =
-            read_text_mappings(tid).with_context(|| format!("reading /proc/{tid}/maps"))?;
-        for record in &records {
-            self.mappings.insert(tid, record, 0);
-        }
-        self.program = Object::open(format!("/proc/{tid}/exe").as_ref())
-            .ok()
-            .map(|o| o.id());
-        self.place_cookies();
-        Ok(())
     }
 
     /// The target.
@@ -151,7 +123,7 @@ impl Session {
 
     /// What to wait for.
     pub fn fds(&self) -> Vec<RawFd> {
-        let mut fds: Vec<RawFd> = self.mapping_events.fds().collect();
+        let mut fds: Vec<RawFd> = self.text.fds().collect();
         fds.push(self.events.fd());
         if !self.has_ended {
             fds.extend(self.target.pidfd());
@@ -163,9 +135,8 @@ impl Session {
     pub fn pump(&mut self) -> Vec<Message> {
         // Whether it has ended is asked first: what it did before is in the buffers by then.
         let ended = !self.has_ended && self.target.has_ended();
-        self.take_mapping_events();
+        self.take_text_changes();
         self.take_events();
-        self.narrow_text();
         if ended {
             self.has_ended = true;
             self.outbox.push(Message::Ended);
@@ -209,55 +180,36 @@ impl Session {
 
     // ---- text ----
 
-    fn take_mapping_events(&mut self) {
-        let batch = self.mapping_events.drain();
-        self.lost_text_mappings += batch.lost;
-        for (time, event) in batch.events {
-            self.text_changed = Some(Instant::now());
-            match event {
-                MappingEvent::Exec => {
-                    self.mappings.clear(time);
-                    self.program = None;
-                    self.images += 1;
-                    self.kernel.catch_up(self.images);
-                }
-                MappingEvent::Mapped(record) => {
-                    let tid = self.target.live_thread();
-                    let change = self.mappings.insert(tid, &record, time);
-                    if change.reuses_addresses {
-                        self.kernel.begin_epoch();
-                    }
-                    self.widen_text(record.start, record.end);
-                    let object = self.mappings.find(record.start, time);
-                    if let Some(object) = object.and_then(|mapping| mapping.object.clone()) {
-                        self.attach_to_new(&object);
-                    }
-                }
+    fn take_text_changes(&mut self) {
+        for change in self.text.take(self.target.live_thread()) {
+            match change {
+                TextChange::Image(images) => self.kernel.catch_up(images),
+                TextChange::Reuse => self.kernel.begin_epoch(),
+                TextChange::Elsewhere => self.kernel.allow_any_text(),
+                TextChange::Object { object, is_program } => self.attach_to(&object, is_program),
             }
+        }
+        if let Some(ranges) = self.text.settled() {
+            self.kernel.set_text_ranges(ranges);
         }
     }
 
     /// An object that came after the attach: by dlopen, or with another image.
-    fn attach_to_new(&mut self, object: &Arc<Object>) {
-        // The first file that an image maps is the program.
-        let program = *self.program.get_or_insert(object.id());
-        if !self.planned.insert(object.id()) || !self.is_recording {
-            self.place_cookies();
-            return;
+    fn attach_to(&mut self, object: &Arc<Object>, is_program: bool) {
+        if self.planned.insert(object.id()) && self.is_recording {
+            let program = is_program.then_some(&**object);
+            let uprobes = self.kernel.uprobes();
+            let allocator = &self.options.allocator;
+            let mut found = plan(std::slice::from_ref(object), program, allocator, &uprobes);
+            self.outbox.extend(found.notes.drain(..).map(Message::Note));
+            if let Err(error) = self.kernel.attach(&found, self.target.live_thread()) {
+                let error = anyhow::Error::new(error);
+                let note = format!("{error:#}; its allocations are not seen");
+                self.outbox.push(Message::Note(note));
+            }
+            self.plan.probes.append(&mut found.probes);
+            self.prices = Prices::new(&self.plan, &uprobes);
         }
-        let is_program = (program == object.id()).then_some(&**object);
-        let objects = [object.clone()];
-        let uprobes = self.kernel.uprobes();
-        let mut found = plan(&objects, is_program, &self.options.allocator, &uprobes);
-        self.outbox.extend(found.notes.drain(..).map(Message::Note));
-        if let Err(error) = self.kernel.attach(&found, self.target.live_thread()) {
-            let error = anyhow::Error::new(error);
-            self.outbox.push(Message::Note(format!(
-                "{error:#}; its allocations are not seen"
-            )));
-        }
-        self.plan.probes.append(&mut found.probes);
-        self.prices = Prices::new(&self.plan, &uprobes);
         self.place_cookies();
     }
 
@@ -267,68 +219,13 @@ impl Session {
             return;
         }
         for planned in self.plan.probes.iter().filter(|planned| planned.reach != 0) {
-            let offset = planned.probe.file_offset;
-            let same_file = self.mappings.current().filter(|mapping| {
-                mapping
-                    .object
-                    .as_ref()
-                    .is_some_and(|object| object.id() == planned.object.id())
-            });
-            for mapping in same_file {
-                let end = mapping.file_offset + (mapping.end - mapping.start);
-                if (mapping.file_offset..end).contains(&offset) {
-                    let address = mapping.start + (offset - mapping.file_offset);
-                    let _ = self.kernel.set_cookie(address, planned.reach);
-                }
+            for address in self
+                .text
+                .addresses_of(planned.object.id(), planned.probe.file_offset)
+            {
+                let _ = self.kernel.set_cookie(address, planned.reach);
             }
         }
-    }
-
-    /// While text comes and goes, anything may be text.
-    fn widen_text(&mut self, start: u64, end: u64) {
-        let ranges = self.text_ranges();
-        let covered = ranges
-            .iter()
-            .any(|(low, high)| *low <= start && end <= *high);
-        if !covered {
-            self.kernel.set_text_ranges([(0, TEXT_ANYWHERE), ranges[1]]);
-        }
-    }
-
-    fn narrow_text(&mut self) {
-        if self
-            .text_changed
-            .is_some_and(|changed| changed.elapsed() >= SETTLED)
-        {
-            self.text_changed = None;
-            let ranges = self.text_ranges();
-            if ranges[0].1 > 0 {
-                self.kernel.set_text_ranges(ranges);
-            }
-        }
-    }
-
-    /// The program's text, and everybody else's.
-    fn text_ranges(&self) -> [(u64, u64); 2] {
-        let mut program = (u64::MAX, 0);
-        let mut libraries = (u64::MAX, 0);
-        for mapping in self.mappings.current() {
-            let id = mapping.object.as_ref().map(|object| object.id());
-            // The vDSO lies far up, behind the stack; nothing in it calls back.
-            if mapping.name.starts_with("[v") {
-                continue;
-            }
-            let range = if id.is_some() && id == self.program {
-                &mut program
-            } else {
-                &mut libraries
-            };
-            *range = (range.0.min(mapping.start), range.1.max(mapping.end));
-        }
-        if libraries.1 > 0 {
-            libraries.0 = libraries.0.saturating_sub(LIBRARY_MARGIN);
-        }
-        [program, libraries]
     }
 
     // ---- events ----
@@ -400,7 +297,7 @@ impl Session {
 
     /// All that is known now.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
-        self.take_mapping_events();
+        self.take_text_changes();
         self.take_events();
         let now = monotonic_ns();
         let counters = self.kernel.counters().context("reading the counters")?;
@@ -471,7 +368,7 @@ impl Session {
             threads: counters.get(Counter::LossThreads),
             mapping_events: counters.get(Counter::LossMappingEvents),
             trace_events: counters.get(Counter::LossTraceEvents),
-            text_mappings: self.lost_text_mappings,
+            text_mappings: self.text.lost(),
         }
     }
 
@@ -541,7 +438,7 @@ impl Session {
         if let Some(known) = self.stacks.get(&slot) {
             return known.clone();
         }
-        let stack = Arc::new(resolve(&self.kernel, &self.mappings, slot));
+        let stack = Arc::new(resolve(&self.kernel, self.text.mappings(), slot));
         self.stacks.insert(slot, stack.clone());
         stack
     }
@@ -581,93 +478,4 @@ fn monotonic_ns() -> u64 {
     // SAFETY: writes into our own variable.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
-/// What a stack has so far, while the tables are read.
-#[derive(Debug, Default)]
-struct Tally {
-    live: Amount,
-    young: Amount,
-    allocs: u64,
-    frees: u64,
-    oldest_born_ns: Option<u64>,
-    blocks: Vec<Block>,
-}
-
-impl Tally {
-    fn into_account(self, stack: Arc<Stack>, class: Class, now_ns: u64) -> StackAccount {
-        StackAccount {
-            stack,
-            class,
-            live: self.live,
-            young: self.young,
-            allocs: self.allocs,
-            frees: self.frees,
-            oldest: self
-                .oldest_born_ns
-                .map(|born| Duration::from_nanos(now_ns.saturating_sub(born))),
-            blocks: self.blocks,
-        }
-    }
-}
-
-/// All stacks' tallies.
-struct Accounts {
-    by_stack: BTreeMap<(u32, Class), Tally>,
-    chunk_overhead: u64,
-    list_blocks: bool,
-    born_before_ns: u64,
-}
-
-impl Accounts {
-    fn new(list_blocks: bool, min_age: Duration, now_ns: u64) -> Self {
-        Self {
-            by_stack: BTreeMap::new(),
-            chunk_overhead: 0,
-            list_blocks,
-            born_before_ns: now_ns.saturating_sub(min_age.as_nanos() as u64),
-        }
-    }
-
-    fn add_block(&mut self, slot: u32, address: u64, block: &abi::Block) {
-        self.chunk_overhead += chunk_overhead(block.bytes);
-        self.add((slot, Class::Heap), address, block.bytes, block.born_ns);
-    }
-
-    fn add(&mut self, key: (u32, Class), address: u64, bytes: u64, born_ns: u64) {
-        let tally = self.by_stack.entry(key).or_default();
-        tally.oldest_born_ns = Some(tally.oldest_born_ns.map_or(born_ns, |old| old.min(born_ns)));
-        if born_ns > self.born_before_ns {
-            tally.young.add_block(bytes);
-            return;
-        }
-        tally.live.add_block(bytes);
-        if self.list_blocks {
-            tally.blocks.push(Block {
-                addr: address,
-                size: bytes,
-            });
-        }
-    }
-}
-
-/// What glibc adds to a block: a word before it, and alignment to 16 (malloc/malloc.c).
-fn chunk_overhead(bytes: u64) -> u64 {
-    const SMALLEST: u64 = 32;
-    (bytes.saturating_add(8 + 15) & !15)
-        .max(SMALLEST)
-        .saturating_sub(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_are_aligned_and_have_a_header() {
-        assert_eq!(chunk_overhead(1), 31);
-        assert_eq!(chunk_overhead(24), 8);
-        assert_eq!(chunk_overhead(25), 23);
-        assert_eq!(chunk_overhead(1000), 8);
-    }
 }

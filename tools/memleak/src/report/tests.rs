@@ -1,7 +1,8 @@
 use super::*;
 use crate::cli::SortKey;
 use crate::fixture::{account, named, snapshot};
-use crate::model::{History, Order, StackAccount};
+use crate::model::{History, Order, Report};
+use crate::snapshot::{Class, Loss, StackAccount};
 
 const STYLE: TextStyle = TextStyle {
     top: 10,

@@ -1,0 +1,300 @@
+//! Reports for people, in bcc's shape.
+
+use std::fmt::Write as _;
+
+use memtools::output::{
+    clean, counted, grouped, human_bytes, human_bytes_signed, human_duration, wall_clock,
+};
+
+use crate::model::{Frame, Report, Row};
+use crate::snapshot::{Amount, Class, Events, Loss, MappingCalls, ProbeLoad};
+
+/// How a text report is cut.
+#[derive(Clone, Copy, Debug)]
+pub struct TextStyle {
+    /// How many stacks are listed.
+    pub top: usize,
+    /// Whether the stacks' blocks are listed too.
+    pub lists_blocks: bool,
+}
+
+/// A report for people: bcc's shape, with a head that says how to read it.
+pub fn text(report: &Report, style: TextStyle) -> String {
+    let mut out = String::new();
+    head(&mut out, report);
+    let shown: Vec<&Row> = report
+        .rows
+        .iter()
+        .filter(|row| row.class.can_leak() && row.live.count > 0)
+        .collect();
+    let top = style.top.min(shown.len());
+    line(
+        &mut out,
+        &format!(
+            "[{}] Top {top} stacks with outstanding allocations:",
+            wall_clock(report.snapshot.time)
+        ),
+    );
+    for row in &shown[..top] {
+        stack(&mut out, row, style);
+    }
+    let rest = &shown[top..];
+    if !rest.is_empty() {
+        let sum: u64 = rest.iter().map(|row| row.live.bytes).sum();
+        let stacks = counted(rest.len() as u64, "more stack");
+        line(
+            &mut out,
+            &format!("\t({stacks} with {}; -T lists more)", human_bytes(sum)),
+        );
+    }
+    out
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(&clean(text));
+    out.push('\n');
+}
+
+fn head(out: &mut String, report: &Report) {
+    let snapshot = &report.snapshot;
+    let ended = if snapshot.has_ended {
+        ", which has ended"
+    } else {
+        ""
+    };
+    let scaled = match report.scale {
+        1 => String::new(),
+        n => format!(", estimated from one allocation in {n}"),
+    };
+    line(
+        out,
+        &format!(
+            "{} (PID {}){ended}: {} outstanding after {}{scaled}",
+            snapshot.comm,
+            snapshot.pid,
+            amount(report.total),
+            human_duration(snapshot.elapsed),
+        ),
+    );
+    if report.young.count > 0 {
+        line(
+            out,
+            &format!("  hidden because young (-o): {}", amount(report.young)),
+        );
+    }
+    resident(out, report);
+    let others = class_list(report, |class| !class.can_leak());
+    if !others.is_empty() {
+        line(
+            out,
+            &format!("  not leaks, reserved as address space: {others}"),
+        );
+    }
+    events(out, report);
+    load(out, &snapshot.load);
+    loss(out, &snapshot.loss);
+}
+
+fn amount(amount: Amount) -> String {
+    format!(
+        "{} in {}",
+        human_bytes(amount.bytes),
+        counted(amount.count, "block")
+    )
+}
+
+fn class_list(report: &Report, wanted: impl Fn(Class) -> bool) -> String {
+    let parts: Vec<String> = report
+        .classes
+        .iter()
+        .filter(|(class, _)| wanted(*class))
+        .map(|(class, amount)| format!("{} {}", class.name(), human_bytes(amount.bytes)))
+        .collect();
+    parts.join(", ")
+}
+
+/// Where the process's memory went, as far as it is known.
+fn resident(out: &mut String, report: &Report) {
+    let change = &report.snapshot.resident;
+    let (Some(before), Some(now)) = (change.at_attach, change.now) else {
+        return;
+    };
+    let grown = now.total as i64 - before.total as i64;
+    line(
+        out,
+        &format!(
+            "  RSS: {} at attach, {} now ({})",
+            human_bytes(before.total),
+            human_bytes(now.total),
+            human_bytes_signed(grown)
+        ),
+    );
+    let tracked = report.total.bytes + report.young.bytes;
+    let overhead = report.snapshot.chunk_overhead * report.scale;
+    let files = now.file as i64 - before.file as i64 + now.shared as i64 - before.shared as i64;
+    let rest = grown - tracked as i64 - overhead as i64 - files;
+    let rest_is = if rest < 0 {
+        "blocks not touched yet, or in memory that was there before"
+    } else {
+        "freed but kept by the allocator, older than the attach, or not from it"
+    };
+    line(
+        out,
+        &format!(
+            "  of that: {} tracked blocks, {} their headers and padding, {} files and shared \
+             memory, {} the rest ({rest_is})",
+            human_bytes_signed(tracked as i64),
+            human_bytes_signed(overhead as i64),
+            human_bytes_signed(files),
+            human_bytes_signed(rest),
+        ),
+    );
+}
+
+fn events(out: &mut String, report: &Report) {
+    let Events {
+        allocs,
+        frees,
+        failed,
+    } = report.snapshot.events;
+    let mut text = format!(
+        "  events: {}, {} ({} of blocks not tracked), {} failed",
+        counted(allocs, "alloc"),
+        counted(frees, "free"),
+        grouped(report.snapshot.untracked_frees),
+        grouped(failed),
+    );
+    let MappingCalls {
+        maps,
+        unmaps,
+        remaps,
+    } = report.snapshot.mappings;
+    if maps + unmaps + remaps > 0 {
+        let _ = write!(
+            text,
+            "; {} mmap, {} munmap, {} mremap",
+            grouped(maps),
+            grouped(unmaps),
+            grouped(remaps)
+        );
+    }
+    line(out, &text);
+}
+
+fn load(out: &mut String, load: &ProbeLoad) {
+    let share = match load.cpu_percent {
+        Some(percent) => format!("about {percent:.1} % of the target's CPU time"),
+        None => "the target used no CPU time".to_owned(),
+    };
+    line(
+        out,
+        &format!(
+            "  probes: {} hits/s, {share}",
+            grouped(load.hits_per_s as u64)
+        ),
+    );
+}
+
+/// What each loss means, and what helps.
+fn loss(out: &mut String, loss: &Loss) {
+    let lost_bytes = human_bytes(loss.alloc_bytes);
+    let lines = [
+        (
+            loss.allocs,
+            format!(
+                "allocations not tracked ({lost_bytes}): the table is full; raise --max-allocs"
+            ),
+        ),
+        (
+            loss.missed_frees,
+            "frees missed: the block's address was given out again".to_owned(),
+        ),
+        (
+            loss.missed_returns,
+            "calls that never came back (longjmp, an exception): their result is unknown"
+                .to_owned(),
+        ),
+        (
+            loss.stacks,
+            "allocations without a stack: no room; raise --stack-storage-size".to_owned(),
+        ),
+        (
+            loss.truncated_stacks,
+            "allocations by stacks deeper than --perf-max-stack-depth: outer frames are missing"
+                .to_owned(),
+        ),
+        (
+            loss.threads,
+            "calls by threads that found no room".to_owned(),
+        ),
+        (
+            loss.mapping_events,
+            "mmap, munmap or mremap calls not seen: ring buffer full".to_owned(),
+        ),
+        (
+            loss.trace_events,
+            "lines of -t missing: ring buffer full".to_owned(),
+        ),
+        (
+            loss.text_mappings,
+            "records of loaded libraries dropped: names may be wrong".to_owned(),
+        ),
+    ];
+    for (count, meaning) in lines.iter().filter(|(count, _)| *count > 0) {
+        line(out, &format!("  LOST: {} {meaning}", grouped(*count)));
+    }
+}
+
+fn stack(out: &mut String, row: &Row, style: TextStyle) {
+    let class = if row.class == Class::Heap {
+        String::new()
+    } else {
+        format!(" ({})", row.class.name())
+    };
+    line(
+        out,
+        &format!(
+            "\t{} bytes in {} allocations from stack{class}",
+            row.live.bytes, row.live.count
+        ),
+    );
+    if style.lists_blocks {
+        for block in &row.blocks {
+            line(
+                out,
+                &format!("\t\taddr = {:#x} size = {}", block.addr, block.size),
+            );
+        }
+    }
+    for (index, frame) in row.frames.iter().enumerate() {
+        line(out, &format!("\t\t{index} {}", frame_text(frame)));
+    }
+    if row.frames.is_empty() {
+        line(out, "\t\t[no stack: there was no room, or none to be read]");
+    } else if row.is_incomplete {
+        line(out, "\t\t[outer frames missing]");
+    }
+}
+
+/// `[<address>] symbol+0xoffset [module] file:line`
+fn frame_text(frame: &Frame) -> String {
+    let mut text = format!("[<{:016x}>] ", frame.addr);
+    match (&frame.symbol, frame.offset) {
+        (Some(symbol), Some(offset)) => {
+            let _ = write!(text, "{symbol}+{offset:#x}");
+        }
+        (Some(symbol), None) => text.push_str(symbol),
+        (None, _) => text.push_str("[unknown]"),
+    }
+    let _ = write!(text, " [{}]", frame.module);
+    if let Some(file) = &frame.file {
+        let _ = write!(text, " {}", file.display());
+        if let Some(line) = frame.line {
+            let _ = write!(text, ":{line}");
+        }
+    }
+    if frame.inlined {
+        text.push_str(" (inlined)");
+    }
+    text
+}

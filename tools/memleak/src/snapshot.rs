@@ -1,0 +1,248 @@
+//! What the collector hands over: plain figures of one moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use memtools::process::Resident;
+use memtools::symbols::Location;
+use serde::Serialize;
+
+use crate::intervals::MappingClass;
+
+/// What kind of memory a stack holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Blocks of the allocator.
+    Heap,
+    /// The program's own anonymous mappings.
+    Mmap,
+    /// Stacks of threads.
+    ThreadStack,
+    /// What the allocator reserved for blocks to come.
+    Arena,
+    /// Thread-local storage, allocated by the dynamic linker.
+    Tls,
+}
+
+impl Class {
+    /// Whether memory of this class can be leaked by the program; the others come and go with
+    /// its threads.
+    pub fn can_leak(self) -> bool {
+        matches!(self, Self::Heap | Self::Mmap)
+    }
+
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Heap => "heap",
+            Self::Mmap => "mmap",
+            Self::ThreadStack => "thread stacks",
+            Self::Arena => "arenas",
+            Self::Tls => "thread-local storage",
+        }
+    }
+}
+
+impl From<MappingClass> for Class {
+    fn from(class: MappingClass) -> Self {
+        match class {
+            MappingClass::Mmap => Self::Mmap,
+            MappingClass::ThreadStack => Self::ThreadStack,
+            MappingClass::Arena => Self::Arena,
+        }
+    }
+}
+
+/// Bytes, and in how many blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Amount {
+    /// Bytes as they were asked for.
+    pub bytes: u64,
+    /// Blocks.
+    pub count: u64,
+}
+
+impl Amount {
+    /// Adds one block.
+    pub fn add_block(&mut self, bytes: u64) {
+        self.add(Self { bytes, count: 1 });
+    }
+
+    /// Adds blocks.
+    pub fn add(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.count += other.count;
+    }
+
+    /// All of it so many times.
+    pub fn scaled(self, factor: u64) -> Self {
+        Self {
+            bytes: self.bytes * factor,
+            count: self.count * factor,
+        }
+    }
+}
+
+/// A stack as the kernel side kept it, with what its addresses meant then.
+#[derive(Clone, Debug, Default)]
+pub struct Stack {
+    /// From the call that allocated outward; ends where text ends.
+    pub locations: Vec<Location>,
+    /// The walk reached the depth limit.
+    pub is_truncated: bool,
+    /// The walk left the text of the process: outer frames are missing.
+    pub is_cut: bool,
+}
+
+/// A block: where, how large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Block {
+    /// Its address.
+    #[serde(serialize_with = "as_hex")]
+    pub addr: u64,
+    /// Its size in bytes, as it was asked for.
+    pub size: u64,
+}
+
+/// What one stack has allocated.
+#[derive(Clone, Debug)]
+pub struct StackAccount {
+    /// Where.
+    pub stack: Arc<Stack>,
+    /// What.
+    pub class: Class,
+    /// Live, and old enough to be shown.
+    pub live: Amount,
+    /// Live, and younger than that.
+    pub young: Amount,
+    /// Allocations since the attach.
+    pub allocs: u64,
+    /// Frees of them.
+    pub frees: u64,
+    /// The age of the oldest live block.
+    pub oldest: Option<Duration>,
+    /// The blocks, if they were asked for (`-a`).
+    pub blocks: Vec<Block>,
+}
+
+/// Calls since the attach, also those whose blocks are not tracked (`-s`, `-z`, `-Z`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Events {
+    /// Successful allocations.
+    pub allocs: u64,
+    /// Frees, those of blocks that are not tracked among them.
+    pub frees: u64,
+    /// Allocations and mappings that failed.
+    pub failed: u64,
+}
+
+/// Direct calls of mmap and the like since the attach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MappingCalls {
+    /// Anonymous mappings made.
+    pub maps: u64,
+    /// munmap calls.
+    pub unmaps: u64,
+    /// Mappings moved or resized.
+    pub remaps: u64,
+}
+
+/// What makes figures wrong; each counts occurrences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// Allocations that found the table full (`--max-allocs`).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub allocs: u64,
+    /// Their bytes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub alloc_bytes: u64,
+    /// Addresses given out again although no free was seen.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub missed_frees: u64,
+    /// Calls that never came back: longjmp, an exception, or a return that the kernel dropped.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub missed_returns: u64,
+    /// Allocations whose stack found no room (`--stack-storage-size`).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub stacks: u64,
+    /// Allocations whose stack is deeper than is kept (`--perf-max-stack-depth`).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub truncated_stacks: u64,
+    /// Calls by threads that found no room.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub threads: u64,
+    /// mmap, munmap and mremap calls that found the ring buffer full.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub mapping_events: u64,
+    /// Lines of `-t` that found it full.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub trace_events: u64,
+    /// Records of new text mappings that were dropped: names may be missing or wrong.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub text_mappings: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// For serde: a number as `"0x…"`.
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so
+pub fn as_hex<S: serde::Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{number:#x}"))
+}
+
+/// What the probes cost the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct ProbeLoad {
+    /// Probe hits since the attach.
+    pub hits: u64,
+    /// Probe hits a second, since the last report.
+    pub hits_per_s: f64,
+    /// The estimated share of the target's CPU time that they take, since the last report, in
+    /// percent; `None` while it used none.
+    pub cpu_percent: Option<f64>,
+}
+
+/// The memory of the process as the kernel counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResidentChange {
+    /// When the probes went in.
+    pub at_attach: Option<Resident>,
+    /// Now, or when it was last there.
+    pub now: Option<Resident>,
+}
+
+/// Everything that was known at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// When.
+    pub time: Timestamp,
+    /// Since recording began.
+    pub elapsed: Duration,
+    /// Whose.
+    pub pid: u32,
+    /// Its name, not yet cleaned.
+    pub comm: String,
+    /// Whether it has ended.
+    pub has_ended: bool,
+    /// By stack and class; each once.
+    pub stacks: Vec<StackAccount>,
+    /// What happened.
+    pub events: Events,
+    /// Likewise.
+    pub mappings: MappingCalls,
+    /// Frees of blocks that are not tracked: older than the attach, or left out.
+    pub untracked_frees: u64,
+    /// Resident memory.
+    pub resident: ResidentChange,
+    /// What glibc needs beside the bytes that were asked for (headers, alignment), in bytes.
+    pub chunk_overhead: u64,
+    /// What the probes cost.
+    pub load: ProbeLoad,
+    /// What is missing.
+    pub loss: Loss,
+}
