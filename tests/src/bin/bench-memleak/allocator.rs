@@ -27,8 +27,8 @@ impl Allocator {
                 continue;
             };
             if elf.exports("malloc") && elf.exports("free") {
-                let malloc = probe(&elf, "malloc", &MALLOC)?;
-                let free = probe(&elf, "free", &FREE)?;
+                let malloc = probe(&elf, "malloc", MALLOC)?;
+                let free = probe(&elf, "free", FREE)?;
                 return Ok(Self {
                     object,
                     malloc,
@@ -56,12 +56,12 @@ const FREE: Needs = Needs {
     frame_pointer: false,
 };
 
-fn probe(elf: &ElfObject, name: &str, needs: &Needs) -> Result<Probe> {
+fn probe(elf: &ElfObject, name: &str, needs: Needs) -> Result<Probe> {
     let functions = elf.functions(&[name])?;
     let function = functions
         .first()
         .with_context(|| format!("{name} has no symbol"))?;
-    let placement = place(&function.code, function.address, needs);
+    let placement = place(&function.code, function.address, &needs);
     Ok(Probe {
         file_offset: function.file_offset + placement.offset,
         cookie: 0,

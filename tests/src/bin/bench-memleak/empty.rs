@@ -12,7 +12,9 @@ use crate::allocator::Allocator;
 #[allow(
     clippy::all,
     clippy::pedantic,
+    clippy::expect_used,
     clippy::undocumented_unsafe_blocks,
+    clippy::unwrap_used,
     unused
 )]
 mod skel {
