@@ -20,23 +20,24 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* The slot of the stack of a call that just returned. */
 static __always_inline u32 stack_of_return(struct pt_regs *ctx, struct thread *thread)
 {
-	struct walk_start *start = &thread->start;
 	u64 seed = (u64)generation << 32 | epoch;
-	struct walk_result walk;
-	u32 *known, slot;
+	struct walk *walk = &thread->walk;
+	u64 hash;
+	u32 slot;
 
-	start->frames[0] = REGS_IP(ctx);
-	start->depth = 1;
-	start->frame_pointer = REGS_FP(ctx);
-	start->stack_pointer = REGS_SP(ctx);
-	follow_anchors(thread->anchors, start);
-	walk = walk_stack(start, seed, NULL);
-	if (walk.flags & STACK_TRUNCATED)
+	walk->frames[0] = REGS_IP(ctx);
+	walk->start_depth = 1;
+	walk->flags = 0;
+	walk->frame_pointer = REGS_FP(ctx);
+	walk->stack_pointer = REGS_SP(ctx);
+	follow_anchors(thread->anchors, walk);
+	hash = walk_stack(walk, seed);
+	if (walk->flags & STACK_TRUNCATED)
 		COUNT(counters, LOSS_TRUNCATED_STACKS);
-	known = bpf_map_lookup_elem(&stack_slots, &walk.hash);
-	if (known)
-		return *known;
-	slot = keep_stack(start, seed, walk.hash, generation);
+	slot = find_stack(hash);
+	if (slot != STACK_UNKNOWN)
+		return slot;
+	slot = keep_stack(walk, hash, generation);
 	if (slot == STACK_UNKNOWN)
 		COUNT(counters, LOSS_STACKS);
 	return slot;
@@ -112,9 +113,18 @@ static __always_inline int enter_realloc(struct pt_regs *ctx, u64 old, u64 bytes
 	return 0;
 }
 
-/* n * size as calloc and reallocarray see it: what overflows fails, whatever we remember. */
+/* n * size as calloc and reallocarray see it: what overflows is asked for in vain. */
 static __always_inline u64 product(u64 n, u64 size)
 {
+	u64 most = ~0ULL;
+
+	if ((n | size) >> 32 && size) {
+		most /= size;
+		/* Or the compiler makes a 128-bit product of it, which BPF has not. */
+		barrier_var(most);
+		if (n > most)
+			return ~0ULL;
+	}
 	return n * size;
 }
 
@@ -200,13 +210,13 @@ static __noinline int leave_call(struct pt_regs *ctx)
 	/* The return of a call inside another one, or of one that began before we did. */
 	if (!call->function || call->stack_pointer != stack_pointer)
 		return 0;
-	/* Before the paths part: the verifier would follow the walk once for each of them. */
-	if (call->flags & CALL_RECORD)
-		slot = stack_of_return(ctx, thread);
-
 	function = call->function;
 	address = function == FUNCTION_POSIX_MEMALIGN ? block_of_posix_memalign(ctx, call)
 						      : REGS_RESULT(ctx);
+	/* Before the paths part: the verifier would follow the walk once for each of them. */
+	if (call->flags & CALL_RECORD && address && address != MAP_FAILED)
+		slot = stack_of_return(ctx, thread);
+
 	if (is_to_be_recorded(task, call, function, address)) {
 		if (function == FUNCTION_MMAP)
 			send_map(task, address, call->bytes, call->old_bytes, 0, slot);
@@ -227,7 +237,7 @@ static __always_inline int enter_free(struct pt_regs *ctx)
 	struct thread *thread;
 	struct block_key key;
 	struct block *block;
-	u32 slot, id = task;
+	u32 slot;
 
 	if (!address || !is_target(task))
 		return 0;
@@ -235,9 +245,12 @@ static __always_inline int enter_free(struct pt_regs *ctx)
 	block = bpf_map_lookup_elem(&blocks, &key);
 	if (!block) {
 		/* realloc lets go of its old block, which was taken out at its entry. */
-		thread = bpf_map_lookup_elem(&threads, &id);
-		if (!thread || !is_inside_call(&thread->call, REGS_SP(ctx)))
-			COUNT(counters, COUNTER_UNTRACKED_FREES);
+		thread = thread_of(task);
+		if (thread && is_inside_call(&thread->call, REGS_SP(ctx), REGS_IP(ctx)))
+			return 0;
+		COUNT(counters, COUNTER_UNTRACKED_FREES);
+		if (thread)
+			thread->freed = address;
 		return 0;
 	}
 	slot = block->stack;
@@ -247,7 +260,7 @@ static __always_inline int enter_free(struct pt_regs *ctx)
 	account_free(slot, bytes);
 	trace_block(task, EVENT_FREE, address, bytes, slot);
 	if (bytes >= LARGE_BLOCK) {
-		thread = bpf_map_lookup_elem(&threads, &id);
+		thread = thread_of(task);
 		if (thread)
 			thread->freed = address;
 	}
@@ -342,6 +355,15 @@ int munmap_enter(struct pt_regs *ctx)
 	return enter_munmap(ctx);
 }
 
+/* dlclose: from here on text addresses may come to mean something else. */
+SEC("uprobe")
+int unload_enter(struct pt_regs *ctx)
+{
+	if (is_target(current_task()))
+		ADD(&epoch, 1);
+	return 0;
+}
+
 SEC("uprobe")
 int anchor_enter(struct pt_regs *ctx)
 {
@@ -358,7 +380,7 @@ int process_exec(void *ctx)
 		return 0;
 	begin_image();
 	allow_any_text();
-	send(&event, task, LOSS_MAPPING_EVENTS);
+	send_at_once(&event, task);
 	return 0;
 }
 

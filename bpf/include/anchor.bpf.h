@@ -30,36 +30,43 @@ struct {
 	__type(value, u64);
 } probe_cookies SEC(".maps");
 
+/* The dynamic linker, which allocates for the C library's callers too. */
+struct text_range linker_text = {};
+
 /* Whether the last frame found belongs to the anchor's call, which still stands on the stack. */
 static __always_inline bool holds_anchor(const struct anchor *anchor, u64 frame, u64 stack_pointer)
 {
-	return anchor->stack_pointer >= stack_pointer && frame >= anchor->start &&
-	       frame < anchor->end && read_user_word(anchor->stack_pointer) == anchor->caller;
+	struct text_range own = {.start = anchor->start, .end = anchor->end};
+
+	if (anchor->stack_pointer < stack_pointer ||
+	    !(is_inside(frame, &own) | is_inside(frame, &linker_text)))
+		return false;
+	return read_user_word(anchor->stack_pointer) == anchor->caller;
 }
 
 /*
  * The frames that have no frame pointer: from an anchor's function the way goes to its caller.
  * `anchors` are a thread's, the innermost first.
  */
-static __always_inline void follow_anchors(const struct anchor *anchors, struct walk_start *start)
+static __always_inline void follow_anchors(const struct anchor *anchors, struct walk *walk)
 {
-	u64 last = start->frames[0];
+	u64 last = walk->frames[0];
 	u32 i;
 
 	for (i = 0; i < MAX_ANCHORS; i++) {
 		const struct anchor *anchor = &anchors[i];
-		u32 depth = start->depth;
+		u32 depth = walk->start_depth;
 
 		if (depth >= WALK_START_FRAMES)
 			return;
-		if (!holds_anchor(anchor, last, start->stack_pointer))
+		if (!holds_anchor(anchor, last, walk->stack_pointer))
 			continue;
 		last = anchor->caller;
-		start->frames[depth] = last;
-		start->depth = depth + 1;
-		start->frame_pointer = anchor->frame_pointer;
+		walk->frames[depth] = last;
+		walk->start_depth = depth + 1;
+		walk->frame_pointer = anchor->frame_pointer;
 		/* The next one stands above this one's return address. */
-		start->stack_pointer = anchor->stack_pointer + RETURN_SLOT;
+		walk->stack_pointer = anchor->stack_pointer + RETURN_SLOT;
 	}
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * User stacks, walked by frame pointers in our own code: bpf_get_stack and the kernel's stack
- * tables are unsafe where uprobe programs can be preempted. No scratch memory is used: the first
- * walk only hashes; a stack that was never seen is walked again, straight into a slot of its own.
+ * tables are unsafe where uprobe programs can be preempted, and so is scratch memory per CPU. A
+ * walk belongs to its thread; a stack that was never seen is copied into a slot of its own.
  */
 #ifndef MEMTOOLS_STACK_BPF_H
 #define MEMTOOLS_STACK_BPF_H
@@ -36,24 +36,30 @@ static __always_inline void allow_any_text(void)
 
 const volatile u32 max_stack_depth = MAX_FRAMES;
 
-/*
- * Where a walk begins, with the frames that were found without a frame pointer. It lives in a map,
- * in the thread's own record: on the program's stack each depth would be a constant, and the
- * verifier would follow the walk once for each.
- */
+/* So many frames can be known before the walk begins: they were found without a frame pointer. */
 #define WALK_START_FRAMES 6
 
-struct walk_start {
-	u64 frames[WALK_START_FRAMES];
-	u32 depth;
+#define WINDOW_WORDS	 64
+#define MAX_WINDOW_BYTES 0x1f8 /* a mask of whole words, too */
+#define PAGE_BYTES	 4096
+
+/*
+ * A walk, from its start to the frames it found. It lives in a map, in the thread's own record: no
+ * other thread can mix it up, and the verifier, to which all of it is unknown, follows the loop
+ * once and not once for each value.
+ */
+struct walk {
 	u64 frame_pointer;
 	u64 stack_pointer;
-};
-
-struct walk_result {
-	u64 hash;
+	u32 start_depth; /* frames that are there before it begins */
 	u32 depth;
 	u32 flags;
+	u32 reserved;
+	/* A piece of the stack, read at once. */
+	u64 window_start;
+	u64 window_bytes;
+	u64 window[WINDOW_WORDS];
+	u64 frames[MAX_FRAMES];
 };
 
 /*
@@ -76,57 +82,75 @@ static __always_inline u64 hash_frame(u64 hash, u64 frame)
 	return hash ^ (hash >> 29);
 }
 
-/* One step outward. Returns the frame, or 0 where the chain ends. */
-static __always_inline u64 next_frame(u64 *frame_pointer, u64 stack_pointer, u32 *flags)
+/*
+ * A helper call for each frame would be most of a walk's cost (80 ns). A piece of the stack is read
+ * at once, never beyond the page in which the record begins: what can be read alone is read.
+ */
+static __always_inline u64 fill_window(struct walk *walk, u64 at)
 {
-	u64 record[2] = {};
+	u64 room = PAGE_BYTES - (at & (PAGE_BYTES - 1));
+	u64 is_far = is_below(MAX_WINDOW_BYTES, room);
+	u64 bytes = (room & ~is_far) | (MAX_WINDOW_BYTES & is_far);
+
+	/* A record that lies across the end of the page is read whole. */
+	bytes = (bytes + (8 & is_below(bytes, 16))) & MAX_WINDOW_BYTES;
+	walk->window_start = at;
+	walk->window_bytes = bytes;
+	return (u64)bpf_probe_read_user(walk->window, bytes, (const void *)at) >> 63;
+}
+
+/* One step outward. Returns the frame, or 0 where the chain ends. */
+static __always_inline u64 next_frame(struct walk *walk, u64 *frame_pointer, u64 stack_pointer,
+				      u32 *flags)
+{
 	u64 at = *frame_pointer;
 	u64 frame, inside;
+	u32 word;
 
 	if (is_below(at, stack_pointer) | is_below(MAX_FRAME_BYTES, at - stack_pointer) | (at & 7))
 		return 0;
-	/* A page that is not there now: the chain goes on, but not for us. */
-	*flags |= STACK_CUT & bpf_probe_read_user(record, sizeof(record), (const void *)at) >> 63;
-	frame = record[1];
+	if (at - walk->window_start > walk->window_bytes - 16)
+		/* A page that is not there now: the chain goes on, but not for us. */
+		*flags |= STACK_CUT & fill_window(walk, at);
+	word = (at - walk->window_start) / 8;
+	frame = walk->window[(word + 1) & (WINDOW_WORDS - 1)];
 	inside = is_inside(frame, &text_ranges[0]) | is_inside(frame, &text_ranges[1]);
 	*flags |= STACK_CUT & ~inside & is_below(0, frame);
-	*frame_pointer = record[0];
+	*frame_pointer = walk->window[word & (WINDOW_WORDS - 1)];
 	return frame & inside;
 }
 
-/*
- * One loop, whose counter is the depth: each step leaves the verifier in one and the same state,
- * however many frames the start brought.
- */
-static __always_inline struct walk_result walk_stack(const struct walk_start *start, u64 seed,
-						     u64 *frames)
+/* Fills in the frames, the depth and the flags. Returns the hash. */
+static __always_inline u64 walk_stack(struct walk *walk, u64 seed)
 {
-	struct walk_result result = {.hash = seed};
-	u64 frame_pointer = start->frame_pointer;
-	u64 stack_pointer = start->stack_pointer;
-	u64 frame, record;
+	u64 frame_pointer = walk->frame_pointer;
+	u64 stack_pointer = walk->stack_pointer;
+	u64 frame, record, hash = seed;
+	u32 flags = walk->flags;
 	u32 i;
 
+	walk->window_start = 0;
+	walk->window_bytes = 16;
 	for (i = 0; i < MAX_FRAMES && i < max_stack_depth; i++) {
-		if (i < WALK_START_FRAMES && i < start->depth) {
-			frame = start->frames[i];
+		if (i < WALK_START_FRAMES && i < walk->start_depth) {
+			frame = walk->frames[i];
 		} else {
 			record = frame_pointer;
-			frame = next_frame(&frame_pointer, stack_pointer, &result.flags);
+			frame = next_frame(walk, &frame_pointer, stack_pointer, &flags);
 			if (!frame)
 				break;
 			stack_pointer = record + 16;
+			walk->frames[i] = frame;
 		}
-		result.hash = hash_frame(result.hash, frame);
-		if (frames)
-			frames[i] = frame;
+		hash = hash_frame(hash, frame);
 	}
-	result.depth = i;
+	walk->depth = i;
 	if (i >= max_stack_depth) {
-		frame = next_frame(&frame_pointer, stack_pointer, &result.flags);
-		result.flags |= STACK_TRUNCATED & is_below(0, frame);
+		frame = next_frame(walk, &frame_pointer, stack_pointer, &flags);
+		flags |= STACK_TRUNCATED & is_below(0, frame);
 	}
-	return result;
+	walk->flags = flags;
+	return hash;
 }
 
 /* The slots of the stacks, the free ones among them, and the way from a hash to its slot. */
@@ -151,10 +175,41 @@ struct {
 	__type(value, u32);
 } stack_slots SEC(".maps");
 
-/* Out of the hot path: runs once for each stack. */
-static __noinline u32 keep_stack(const struct walk_start *start, u64 seed, u64 hash, u32 generation)
+#define STACK_CACHE_SLOTS 4096
+
+/* The slot of a stack that was seen lately, by its hash; believed only if the slot agrees. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, STACK_CACHE_SLOTS);
+	__type(key, u32);
+	__type(value, u32);
+} stack_cache SEC(".maps");
+
+/* The slot of a stack, or STACK_UNKNOWN. A slot that was once published never changes. */
+static __always_inline u32 find_stack(u64 hash)
 {
-	struct walk_result result;
+	u32 index = hash & (STACK_CACHE_SLOTS - 1), slot;
+	u32 *cached = bpf_map_lookup_elem(&stack_cache, &index), *known;
+	struct stack *stack;
+
+	if (!cached)
+		return STACK_UNKNOWN;
+	slot = *cached;
+	stack = bpf_map_lookup_elem(&stacks, &slot);
+	if (stack && stack->hash == hash)
+		return slot;
+	known = bpf_map_lookup_elem(&stack_slots, &hash);
+	if (!known)
+		return STACK_UNKNOWN;
+	*cached = *known;
+	return *known;
+}
+
+/* Out of the hot path: runs once for each stack. */
+static __noinline u32 keep_stack(const struct walk *walk, u64 hash, u32 generation)
+{
+	/* A depth of 127 at most is a mask of whole words. */
+	u32 bytes = walk->depth * 8 & MAX_FRAMES * 8;
 	struct stack *stack;
 	u32 slot, *winner;
 
@@ -164,14 +219,13 @@ static __noinline u32 keep_stack(const struct walk_start *start, u64 seed, u64 h
 	if (!stack)
 		return STACK_UNKNOWN;
 
-	result = walk_stack(start, seed, stack->frames);
+	bpf_probe_read_kernel(stack->frames, bytes, walk->frames);
 	stack->hash = hash;
 	stack->first_seen_ns = bpf_ktime_get_ns();
-	stack->depth = result.depth;
-	stack->flags = result.flags;
+	stack->depth = walk->depth;
+	stack->flags = walk->flags;
 	stack->generation = generation;
-	/* A thread's own stack does not change under its feet; if it did, nothing is kept. */
-	if (result.hash == hash && !bpf_map_update_elem(&stack_slots, &hash, &slot, BPF_NOEXIST))
+	if (!bpf_map_update_elem(&stack_slots, &hash, &slot, BPF_NOEXIST))
 		return slot;
 
 	/* Another CPU was first with the same stack. */

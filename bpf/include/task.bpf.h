@@ -13,7 +13,7 @@ const volatile u64 pid_namespace_inode = 0;
 
 u32 enabled = 0;
 u32 generation = 0; /* counts the images: each exec begins a new one */
-u32 epoch = 0;	    /* counts the reuses of text addresses by other files */
+u64 epoch = 0;	    /* counts the reuses of text addresses by other files */
 u64 trampoline = 0; /* where the process's return probes land; 0: not asked yet */
 
 static __always_inline u64 current_task(void)
@@ -69,7 +69,8 @@ static __always_inline u64 return_address(struct pt_regs *ctx)
 /* For an exec: of the old image nothing is left, its return probes neither. */
 static __always_inline void begin_image(void)
 {
-	__sync_fetch_and_add(&generation, 1);
+	/* A process executes one image at a time: nobody else adds. */
+	generation++;
 	trampoline = 0;
 }
 

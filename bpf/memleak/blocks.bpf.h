@@ -26,8 +26,8 @@ static __always_inline void account_alloc(u32 slot, u64 bytes)
 
 	if (!t)
 		return;
-	__sync_fetch_and_add(&t->allocs, 1);
-	__sync_fetch_and_add(&t->alloc_bytes, bytes);
+	ADD(&t->allocs, 1);
+	ADD(&t->alloc_bytes, bytes);
 }
 
 static __always_inline void account_free(u32 slot, u64 bytes)
@@ -36,8 +36,8 @@ static __always_inline void account_free(u32 slot, u64 bytes)
 
 	if (!t)
 		return;
-	__sync_fetch_and_add(&t->frees, 1);
-	__sync_fetch_and_add(&t->free_bytes, bytes);
+	ADD(&t->frees, 1);
+	ADD(&t->free_bytes, bytes);
 }
 
 static __always_inline struct block_key key_of(u64 address)

@@ -5,8 +5,12 @@
 
 #include "memleak/blocks.bpf.h"
 
-/* So many calls inside a pending one, and it is taken for one that never returned. */
-#define MAX_NESTED_CALLS 16
+/*
+ * A pending call is taken for one that never returned after so many calls inside it. An allocator
+ * may fill a pool by calls of another one; that a function calls itself again and again is a sign.
+ */
+#define MAX_NESTED_CALLS 4096
+#define NESTED_IN_ITSELF 256
 
 /* realloc never came back: its old block is still the program's. */
 static __noinline void drop_call(struct call *call)
@@ -23,7 +27,7 @@ static __noinline void drop_call(struct call *call)
  * Whether an outer call of this thread is still on its way. One that was left by longjmp, or by
  * an exception, is not: its stack pointer lies below, or its return slot was written over.
  */
-static __always_inline bool is_inside_call(struct call *call, u64 stack_pointer)
+static __always_inline bool is_inside_call(struct call *call, u64 stack_pointer, u64 address)
 {
 	if (!call->function)
 		return false;
@@ -31,11 +35,9 @@ static __always_inline bool is_inside_call(struct call *call, u64 stack_pointer)
 		call->function = FUNCTION_NONE;
 		return false;
 	}
-	if (stack_pointer > call->stack_pointer || ++call->nested > MAX_NESTED_CALLS) {
-		drop_call(call);
-		return false;
-	}
-	if (!is_return_pending(call->stack_pointer)) {
+	call->nested += address == call->address ? NESTED_IN_ITSELF : 1;
+	if (stack_pointer > call->stack_pointer || call->nested > MAX_NESTED_CALLS ||
+	    !is_return_pending(call->stack_pointer)) {
 		drop_call(call);
 		return false;
 	}
@@ -49,15 +51,18 @@ static __always_inline struct call *begin_call(struct pt_regs *ctx, struct threa
 {
 	struct call *call;
 
-	if (!thread || is_inside_call(&thread->call, REGS_SP(ctx)))
+	if (!thread || is_inside_call(&thread->call, REGS_SP(ctx), REGS_IP(ctx)))
 		return NULL;
 	call = &thread->call;
 	call->stack_pointer = REGS_SP(ctx);
+	call->address = REGS_IP(ctx);
 	call->bytes = bytes;
 	call->generation = generation;
 	call->nested = 0;
 	call->flags = 0;
 	call->pointer = 0;
+	thread->arena_stack_pointer = 0;
+	thread->freed = 0;
 	return call;
 }
 

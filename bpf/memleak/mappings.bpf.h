@@ -67,7 +67,7 @@ static __always_inline int enter_mmap(struct pt_regs *ctx)
 	thread = thread_of(task);
 	if (!thread)
 		return 1;
-	if (is_inside_call(&thread->call, REGS_SP(ctx)))
+	if (is_inside_call(&thread->call, REGS_SP(ctx), REGS_IP(ctx)))
 		return enter_nested_mmap(thread, REGS_SP(ctx), bytes, prot);
 	call = begin_call(ctx, thread, bytes);
 	if (!call)
@@ -125,7 +125,7 @@ static __always_inline int enter_munmap(struct pt_regs *ctx)
 		return 0;
 	}
 	/* What the allocator gives back was never ours, but for the ends of an arena. */
-	if (!thread || !is_inside_call(&thread->call, REGS_SP(ctx)))
+	if (!thread || !is_inside_call(&thread->call, REGS_SP(ctx), REGS_IP(ctx)))
 		COUNT(counters, COUNTER_UNMAPS);
 	send(&event, task, LOSS_MAPPING_EVENTS);
 	return 0;

@@ -30,6 +30,7 @@ enum call_flag {
 
 struct call {
 	u64 stack_pointer;
+	u64 address; /* of the probe */
 	u64 bytes;
 	u64 pointer;   /* realloc: the old block; posix_memalign: the out-pointer; mremap: the old
 			  address */
@@ -47,7 +48,7 @@ struct thread {
 	u64 arena_bytes;
 	u64 freed;			    /* the large block freed last */
 	struct anchor anchors[MAX_ANCHORS]; /* the innermost first */
-	struct walk_start start;
+	struct walk walk;
 };
 
 struct {
@@ -93,6 +94,16 @@ static __always_inline u64 wake_flags(void)
 {
 	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > WAKE_BYTES ? BPF_RB_FORCE_WAKEUP
 									  : BPF_RB_NO_WAKEUP;
+}
+
+/* For what is rare and must not wait: objects of a new image want their probes. */
+static __always_inline void send_at_once(struct event *event, u64 task)
+{
+	event->time_ns = bpf_ktime_get_ns();
+	event->thread = task;
+	event->generation = generation;
+	if (bpf_ringbuf_output(&events, event, sizeof(*event), BPF_RB_FORCE_WAKEUP))
+		COUNT(counters, LOSS_MAPPING_EVENTS);
 }
 
 static __always_inline void send(struct event *event, u64 task, u32 loss)

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::low_level::siginfo::Cause;
 
 /// A failure of the system: one line says the cause and the remedy.
 pub const EXIT_FAILURE: u8 = 1;
@@ -89,18 +91,31 @@ pub fn print(text: &str) -> io::Result<Reader> {
     }
 }
 
+/// A signal that asks this process to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndSignal {
+    /// SIGINT, SIGTERM or SIGHUP.
+    pub number: i32,
+    /// The kernel sent it, for a terminal (Ctrl-C), and not another process with kill(2): the
+    /// whole foreground group has got it.
+    pub is_from_terminal: bool,
+}
+
 /// Calls `on_signal` from a thread of its own for each SIGINT, SIGTERM and SIGHUP from now on.
 /// SIGHUP stays ignored where it is (nohup).
-pub fn watch_signals(on_signal: impl Fn(i32) + Send + 'static) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+pub fn watch_signals(mut on_signal: impl FnMut(EndSignal) + Send + 'static) -> io::Result<()> {
+    let mut signals = SignalsInfo::<WithOrigin>::new([SIGINT, SIGTERM])?;
     if !is_ignored(SIGHUP) {
         signals.add_signal(SIGHUP)?;
     }
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            for signal in signals.forever() {
-                on_signal(signal);
+            for origin in signals.forever() {
+                on_signal(EndSignal {
+                    number: origin.signal,
+                    is_from_terminal: matches!(origin.cause, Cause::Kernel),
+                });
             }
         })?;
     Ok(())

@@ -10,6 +10,8 @@ use plain::Plain;
 pub struct EventReader<T> {
     ring: RingBuffer<'static>,
     queue: Receiver<T>,
+    /// As many records as the ring can hold at once.
+    capacity: usize,
 }
 
 impl<T: Plain + Default + Send + 'static> EventReader<T> {
@@ -29,6 +31,7 @@ impl<T: Plain + Default + Send + 'static> EventReader<T> {
         Ok(Self {
             ring: builder.build()?,
             queue,
+            capacity: capacity(map.max_entries() as usize, size_of::<T>()),
         })
     }
 
@@ -37,12 +40,20 @@ impl<T: Plain + Default + Send + 'static> EventReader<T> {
         self.ring.epoll_fd()
     }
 
-    /// All records that are there now.
+    /// All records that are there now; of those that come meanwhile no more than the ring holds,
+    /// for a target can be faster than this reader.
     pub fn drain(&self) -> Vec<T> {
         // An error is an interruption by a signal: what was not read is read the next time.
-        let _ = self.ring.consume_raw();
+        let _ = self.ring.consume_raw_n(self.capacity);
         self.queue.try_iter().collect()
     }
+}
+
+/// How many records of one size a ring holds: each has a header and is rounded up to 8 bytes
+/// (BPF_RINGBUF_HDR_SZ in linux/bpf.h).
+fn capacity(ring_bytes: usize, record_bytes: usize) -> usize {
+    const HEADER: usize = 8;
+    ring_bytes.div_ceil(HEADER + record_bytes.next_multiple_of(8))
 }
 
 /// What [`wait_readable`] was woken by.
@@ -67,4 +78,16 @@ pub fn wait_readable(fds: &[RawFd], timeout_ms: i32) -> Ready {
         )
     };
     polled.iter().map(|p| p.revents != 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_holds_records_with_their_headers() {
+        assert_eq!(capacity(4096, 8), 256);
+        assert_eq!(capacity(4096, 1), 256);
+        assert_eq!(capacity(4096, 64), 57);
+    }
 }

@@ -21,6 +21,11 @@ pub enum MapError {
     },
 }
 
+/// Whether the kernel writes as many bytes for a key and a value as these types have.
+fn is_size_of<K, V>(key_size: u32, value_size: u32) -> bool {
+    (key_size as usize, value_size as usize) == (size_of::<K>(), size_of::<V>())
+}
+
 fn failed(map: &dyn MapCore, source: io::Error) -> MapError {
     MapError::Read {
         map: map.name().to_string_lossy().into_owned(),
@@ -35,6 +40,7 @@ const BATCH: usize = 4096;
 ///
 /// libbpf-rs takes a short batch for the last one and so loses entries; here only `ENOENT` ends
 /// the walk. Entries that come or go meanwhile may or may not be seen; no other is missed.
+/// EINVAL when keys or values have another size than `K` or `V`.
 pub fn for_each_entry<K, V>(
     map: &impl MapCore,
     mut visit: impl FnMut(&K, &V),
@@ -43,6 +49,9 @@ where
     K: Plain + Copy + Default,
     V: Plain + Copy + Default,
 {
+    if !is_size_of::<K, V>(map.key_size(), map.value_size()) {
+        return Err(failed(map, io::Error::from_raw_os_error(libc::EINVAL)));
+    }
     let mut size = BATCH;
     let mut keys = vec![K::default(); size];
     let mut values = vec![V::default(); size];
@@ -57,8 +66,8 @@ where
         } else {
             token.as_mut_ptr().cast()
         };
-        // SAFETY: keys and values hold `count` entries of the map's own sizes (K and V are the
-        // types the map was made with), and the tokens are as long as the kernel writes.
+        // SAFETY: keys and values hold `count` entries of the map's own sizes (checked above),
+        // and the tokens are as long as the kernel writes.
         let status = unsafe {
             libbpf_sys::bpf_map_lookup_batch(
                 map.as_fd().as_raw_fd(),
@@ -194,5 +203,17 @@ impl<T> Drop for MappedArray<T> {
     fn drop(&mut self) {
         // SAFETY: our own mapping; nobody holds a reference into it.
         unsafe { libc::munmap(self.memory.as_ptr(), self.bytes) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_sizes_are_refused() {
+        assert!(is_size_of::<u32, [u64; 3]>(4, 24));
+        assert!(!is_size_of::<u32, [u64; 3]>(8, 24));
+        assert!(!is_size_of::<u32, [u64; 3]>(4, 32));
     }
 }

@@ -122,24 +122,38 @@ impl Symbolizer {
     }
 
     fn look_up(&self, object: &Object, offsets: &[u64]) -> Vec<Symbols> {
-        let source = Source::Elf(Elf::new(object.symbol_path()));
-        match self.inner.symbolize(&source, Input::FileOffset(offsets)) {
-            Ok(results) => results.iter().map(symbols_of).collect(),
-            // No symbols can be read: addresses and the module remain.
-            Err(_) => vec![Symbols::default(); offsets.len()],
-        }
+        let path = object.symbol_path();
+        let source = Source::Elf(Elf::new(&path));
+        // No symbols can be read: addresses and the module remain.
+        let Ok(results) = self.inner.symbolize(&source, Input::FileOffset(offsets)) else {
+            return vec![Symbols::default(); offsets.len()];
+        };
+        let mut by_symbol_table = Elf::new(&path);
+        by_symbol_table.debug_syms = false;
+        let source = Source::Elf(by_symbol_table);
+        let named = results.iter().zip(offsets);
+        named
+            .map(|(result, &offset)| {
+                let Symbolized::Sym(sym) = result else {
+                    return Symbols::default();
+                };
+                // Debug info gives a function in several pieces no start: the symbol table has it.
+                let start = (sym.addr == 0)
+                    .then(|| {
+                        self.inner
+                            .symbolize_single(&source, Input::FileOffset(offset))
+                            .ok()
+                    })
+                    .flatten();
+                let start = start.as_ref().and_then(Symbolized::as_sym);
+                flatten(sym, start.map_or(sym.offset, |start| start.offset)).into()
+            })
+            .collect()
     }
 }
 
-fn symbols_of(result: &Symbolized<'_>) -> Symbols {
-    let Symbolized::Sym(sym) = result else {
-        return Symbols::default();
-    };
-    flatten(sym).into()
-}
-
 /// From the innermost inlined function to the function that the address belongs to.
-fn flatten(sym: &Sym<'_>) -> Vec<Symbol> {
+fn flatten(sym: &Sym<'_>, offset: usize) -> Vec<Symbol> {
     let inlined = sym.inlined.iter().rev().map(|inlined| Symbol {
         name: inlined.name.to_string(),
         offset: 0,
@@ -154,7 +168,7 @@ fn flatten(sym: &Sym<'_>) -> Vec<Symbol> {
     let function = Symbol {
         name: sym.name.to_string(),
         // The address itself is one byte further on than where it was looked up.
-        offset: sym.offset as u64 + 1,
+        offset: offset as u64 + 1,
         file: sym.code_info.as_ref().map(|info| info.to_path().into()),
         line: sym.code_info.as_ref().and_then(|info| info.line),
         inlined: false,

@@ -1,8 +1,10 @@
 //! What this kernel can do, found by trying, and the probes themselves.
 
+mod seccomp;
 mod self_test;
 mod uprobe;
 
+pub use seccomp::{has_seccomp_filter, return_probes_harm_seccomp};
 pub use self_test::{ProbeCost, Uprobes};
 pub use uprobe::{AttachError, Kind, Links, Probe, Way, attach};
 

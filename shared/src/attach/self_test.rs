@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{Link, ProgramAttachType};
+use libbpf_rs::{Link, OpenObject, ProgramAttachType, ProgramMut};
 
 use super::uprobe::{self, Kind, Links, Probe, Way};
 use super::{KernelError, has_attach_cookie};
@@ -136,34 +136,105 @@ const EMULATED_HITS: u32 = 256;
 /// `None`: it attached, but hits went missing.
 fn try_way(way: Way) -> Result<Option<ProbeCost>, libbpf_rs::Error> {
     let mut object = MaybeUninit::uninit();
-    let mut open = skel::ProbeTestSkelBuilder::default().open(&mut object)?;
-    let session = way == Way::Session;
-    open.progs.count_session.set_autoload(session);
-    open.progs.count_entry.set_autoload(!session);
-    open.progs.count_return.set_autoload(!session);
-    open.progs.empty_entry.set_autoload(false);
-    open.progs.empty_return.set_autoload(false);
-    if way == Way::Multi {
-        open.progs
-            .count_entry
-            .set_attach_type(ProgramAttachType::TraceUprobeMulti);
-        open.progs
-            .count_return
-            .set_attach_type(ProgramAttachType::TraceUprobeMulti);
-    }
-    let skel = open.load()?;
+    let trial = Trial::load(&mut object, way)?;
     let (emulated, stepped) = own_probes()?;
+    let pid = std::process::id();
 
-    let entry = |probe: Probe| -> Result<Vec<Link>, libbpf_rs::Error> {
-        let (program, kind) = if session {
-            (&skel.progs.count_session, Kind::Session)
-        } else {
-            (&skel.progs.count_entry, Kind::Entry)
-        };
-        attach_to_self(program, way, kind, probe)
+    let mut links = Links::default();
+    links.extend(trial.attach_entry(pid, emulated)?);
+    let entry_ns = time_hits(EMULATED_HITS, call_emulated);
+    let (emulated_ns, return_ns) = if way == Way::Session {
+        // The pair cannot be told apart: an entry costs about two fifths of it.
+        let return_ns = entry_ns * 3 / 5;
+        (entry_ns - return_ns, return_ns)
+    } else {
+        links.extend(trial.attach_return(pid, emulated)?);
+        let both_ns = time_hits(EMULATED_HITS, call_emulated);
+        (entry_ns, both_ns.saturating_sub(entry_ns))
     };
-    let count = || {
-        skel.maps.bss_data.as_deref().map_or((0, 0), |bss| {
+    let seen = trial.hits_of_second_thread();
+    links.extend(trial.attach_entry(pid, stepped)?);
+    let stepped_ns = time_hits(STEPPED_HITS, call_stepped);
+    let cost = ProbeCost {
+        emulated_ns,
+        stepped_ns: match way {
+            Way::Session => stepped_ns.saturating_sub(return_ns),
+            Way::Multi | Way::PerfEvent => stepped_ns,
+        },
+        return_ns,
+    };
+    Ok((seen == (1, 1)).then_some(cost))
+}
+
+/// Our counting programs, loaded for one way.
+pub(super) struct Trial<'a> {
+    skel: skel::ProbeTestSkel<'a>,
+    way: Way,
+}
+
+impl<'a> Trial<'a> {
+    /// Loads the programs that the way needs.
+    pub(super) fn load(
+        object: &'a mut MaybeUninit<OpenObject>,
+        way: Way,
+    ) -> Result<Self, libbpf_rs::Error> {
+        let mut open = skel::ProbeTestSkelBuilder::default().open(object)?;
+        let session = way == Way::Session;
+        let progs = &mut open.progs;
+        progs.count_session.set_autoload(session);
+        progs.empty_entry.set_autoload(false);
+        progs.empty_return.set_autoload(false);
+        for program in [&mut progs.count_entry, &mut progs.count_return] {
+            program.set_autoload(!session);
+            if way == Way::Multi {
+                program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
+            }
+        }
+        let skel = open.load()?;
+        Ok(Self { skel, way })
+    }
+
+    /// Counts entries, in a session returns as well.
+    pub(super) fn attach_entry(
+        &self,
+        pid: u32,
+        probe: Probe,
+    ) -> Result<Vec<Link>, libbpf_rs::Error> {
+        let (program, kind) = if self.way == Way::Session {
+            (&self.skel.progs.count_session, Kind::Session)
+        } else {
+            (&self.skel.progs.count_entry, Kind::Entry)
+        };
+        self.attach(program, kind, pid, probe)
+    }
+
+    /// Counts returns; in a session that is done already.
+    pub(super) fn attach_return(
+        &self,
+        pid: u32,
+        probe: Probe,
+    ) -> Result<Vec<Link>, libbpf_rs::Error> {
+        if self.way == Way::Session {
+            return Ok(Vec::new());
+        }
+        self.attach(&self.skel.progs.count_return, Kind::Return, pid, probe)
+    }
+
+    fn attach(
+        &self,
+        program: &ProgramMut<'_>,
+        kind: Kind,
+        pid: u32,
+        probe: Probe,
+    ) -> Result<Vec<Link>, libbpf_rs::Error> {
+        let path = Path::new("/proc/self/exe");
+        uprobe::attach(program, self.way, kind, pid, path, &[probe])
+            .map_err(uprobe::AttachError::into_source)
+    }
+
+    /// Entries and returns so far.
+    fn hits(&self) -> (u64, u64) {
+        self.skel.maps.bss_data.as_deref().map_or((0, 0), |bss| {
             // SAFETY: both are counters that the kernel adds to in memory shared with us.
             unsafe {
                 (
@@ -172,52 +243,18 @@ fn try_way(way: Way) -> Result<Option<ProbeCost>, libbpf_rs::Error> {
                 )
             }
         })
-    };
-
-    let mut links = Links::default();
-    links.extend(entry(emulated)?);
-    let emulated_ns = time_hits(EMULATED_HITS, call_emulated);
-    let seen = hits_of_second_thread(count);
-    let mut cost = ProbeCost {
-        emulated_ns,
-        stepped_ns: 0,
-        return_ns: 0,
-    };
-    if session {
-        // The pair cannot be told apart: an entry costs about two fifths of it.
-        cost.return_ns = emulated_ns * 3 / 5;
-        cost.emulated_ns = emulated_ns - cost.return_ns;
-    } else {
-        links.extend(attach_to_self(
-            &skel.progs.count_return,
-            way,
-            Kind::Return,
-            emulated,
-        )?);
-        cost.return_ns = time_hits(EMULATED_HITS, call_emulated).saturating_sub(emulated_ns);
     }
-    links.extend(entry(stepped)?);
-    cost.stepped_ns = time_hits(STEPPED_HITS, call_stepped).saturating_sub(if session {
-        cost.return_ns
-    } else {
-        0
-    });
-    let expects_return = u64::from(session);
-    Ok((seen == (1, expects_return)).then_some(cost))
+
+    /// Some kernels drop the hits of every thread but one, others only its returns.
+    fn hits_of_second_thread(&self) -> (u64, u64) {
+        let before = self.hits();
+        let _ = std::thread::spawn(call_emulated).join();
+        let after = self.hits();
+        (after.0 - before.0, after.1 - before.1)
+    }
 }
 
-fn attach_to_self(
-    program: &libbpf_rs::ProgramMut<'_>,
-    way: Way,
-    kind: Kind,
-    probe: Probe,
-) -> Result<Vec<Link>, libbpf_rs::Error> {
-    let path = Path::new("/proc/self/exe");
-    uprobe::attach(program, way, kind, std::process::id(), path, &[probe])
-        .map_err(uprobe::AttachError::into_source)
-}
-
-fn call_emulated() {
+pub(super) fn call_emulated() {
     // SAFETY: a function of our own that pushes, pops and returns.
     unsafe { memtools_probe_test_emulated() }
 }
@@ -240,16 +277,8 @@ fn time_hits(hits: u32, call: fn()) -> u64 {
     (best.as_nanos() / u128::from(hits / 4)) as u64
 }
 
-/// Some kernels drop the hits of every thread but one.
-fn hits_of_second_thread(count: impl Fn() -> (u64, u64)) -> (u64, u64) {
-    let before = count();
-    let _ = std::thread::spawn(call_emulated).join();
-    let after = count();
-    (after.0 - before.0, after.1 - before.1)
-}
-
 /// Where our two functions lie in our own file.
-fn own_probes() -> Result<(Probe, Probe), libbpf_rs::Error> {
+pub(super) fn own_probes() -> Result<(Probe, Probe), libbpf_rs::Error> {
     let pid = std::process::id();
     let mut mappings = Mappings::default();
     for record in read_text_mappings(pid)? {

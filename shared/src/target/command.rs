@@ -2,12 +2,14 @@
 //! probes are in.
 
 mod child;
+mod exec_image;
+mod listing;
 mod program;
 mod user;
 
 use std::io;
 
-pub use child::{Child, Ending};
+pub use child::{Child, ChildHandle, Ending};
 pub use program::Program;
 pub use user::User;
 
@@ -27,10 +29,10 @@ pub enum CommandError {
     #[error("no user is called {0}")]
     NoSuchUser(String),
     /// The system would not do it.
-    #[error("starting {command}")]
+    #[error("{doing}")]
     System {
-        /// The command.
-        command: String,
+        /// What was being done.
+        doing: String,
         /// Why.
         source: io::Error,
     },

@@ -41,7 +41,10 @@ pub enum MappingEvent {
     /// A text mapping was made.
     Mapped(Record),
     /// The process began another image: nothing that was mapped before is there any more.
-    Exec,
+    Exec {
+        /// The new name of its leader, not cleaned.
+        comm: String,
+    },
 }
 
 /// Everything that was read at once.
@@ -49,15 +52,19 @@ pub enum MappingEvent {
 pub struct Batch {
     /// The events of the target, by time (CLOCK_MONOTONIC, nanoseconds).
     pub events: Vec<(u64, MappingEvent)>,
-    /// Records that did not fit into a buffer, of any process.
-    pub lost: u64,
+    /// When records, of any process, were lost since: the time of the last one before the gap.
+    pub lost_since: Option<u64>,
+    /// When the buffers were read: nothing in them is missing that is older.
+    pub read_ns: u64,
 }
 
-/// The events of all CPUs, of which those of one process are kept.
-#[derive(Debug)]
+/// The events of all CPUs, of which those of one process are kept. The default has no CPUs.
+#[derive(Debug, Default)]
 pub struct MappingEvents {
     buffers: Vec<Buffer>,
     pid: u32,
+    /// Younger than the last look at the buffers, by time.
+    held_back: Vec<(u64, MappingEvent)>,
 }
 
 impl MappingEvents {
@@ -74,7 +81,11 @@ impl MappingEvents {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { buffers, pid })
+        Ok(Self {
+            buffers,
+            pid,
+            held_back: Vec::new(),
+        })
     }
 
     /// Readable when a buffer is half full; there may be records before that.
@@ -82,65 +93,94 @@ impl MappingEvents {
         self.buffers.iter().map(|buffer| buffer.fd.as_raw_fd())
     }
 
-    /// What happened since the last call.
+    /// What happened since the last call, up to the beginning of this one.
+    ///
+    /// The buffers are read one after the other. What happens meanwhile is held back for the next
+    /// call, because something older may be in a buffer that was read before. All that anybody
+    /// did in text that was mapped before the call is explained by what it returns.
     pub fn drain(&mut self) -> Batch {
-        let mut batch = Batch::default();
+        let mut batch = self.drain_all();
+        let read_ns = batch.read_ns;
+        let ready = batch.events.partition_point(|(time, _)| *time <= read_ns);
+        self.held_back = batch.events.split_off(ready);
+        batch
+    }
+
+    /// Everything that is known, in the order of time; but what comes with the next call may be
+    /// older.
+    pub fn drain_all(&mut self) -> Batch {
+        let mut batch = Batch {
+            events: std::mem::take(&mut self.held_back),
+            lost_since: None,
+            read_ns: monotonic_ns(),
+        };
         for buffer in &mut self.buffers {
+            let mut last_ns = buffer.last_ns;
             buffer.drain(|kind, misc, body| {
-                if let Some(event) = parse(kind, misc, body, self.pid, &mut batch.lost) {
-                    batch.events.push(event);
+                if kind == PERF_RECORD_LOST {
+                    let since = batch.lost_since.unwrap_or(last_ns).min(last_ns);
+                    batch.lost_since = Some(since);
                 }
+                last_ns = time_of(body).unwrap_or(last_ns);
+                batch.events.extend(parse(kind, misc, body, self.pid));
             });
+            buffer.last_ns = last_ns;
         }
         batch.events.sort_by_key(|(time, _)| *time);
         batch
     }
 }
 
-fn parse(
-    kind: u32,
-    misc: u16,
-    body: &[u8],
-    pid: u32,
-    lost: &mut u64,
-) -> Option<(u64, MappingEvent)> {
-    let number = |at: usize| {
-        body.get(at..at + 4)?
-            .first_chunk()
-            .map(|c| u32::from_ne_bytes(*c))
+fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
     };
-    let wide = |at: usize| {
-        body.get(at..at + 8)?
-            .first_chunk()
-            .map(|c| u64::from_ne_bytes(*c))
-    };
-    if kind == PERF_RECORD_LOST {
-        *lost += wide(8)?;
+    // SAFETY: writes into our own variable.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+fn number(body: &[u8], at: usize) -> Option<u32> {
+    let bytes = body.get(at..)?.first_chunk()?;
+    Some(u32::from_ne_bytes(*bytes))
+}
+
+fn wide(body: &[u8], at: usize) -> Option<u64> {
+    let bytes = body.get(at..)?.first_chunk()?;
+    Some(u64::from_ne_bytes(*bytes))
+}
+
+/// `sample_id` closes every record, and holds the time alone.
+fn time_of(body: &[u8]) -> Option<u64> {
+    wide(body, body.len().checked_sub(8)?)
+}
+
+/// The text that ends at a NUL or before the time.
+fn text_at(body: &[u8], at: usize) -> Option<String> {
+    let bytes = body.get(at..body.len().checked_sub(8)?)?;
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
+}
+
+fn parse(kind: u32, misc: u16, body: &[u8], pid: u32) -> Option<(u64, MappingEvent)> {
+    if number(body, 0)? != pid {
         return None;
     }
-    if number(0)? != pid {
-        return None;
-    }
-    // `sample_id` closes every record, and holds the time alone.
-    let time = wide(body.len().checked_sub(8)?)?;
-    match kind {
-        PERF_RECORD_COMM if misc & PERF_RECORD_MISC_COMM_EXEC != 0 => {
-            Some((time, MappingEvent::Exec))
-        }
-        PERF_RECORD_MMAP2 => {
-            let name = body.get(64..body.len() - 8)?;
-            let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-            let record = Record {
-                start: wide(8)?,
-                end: wide(8)?.checked_add(wide(16)?)?,
-                file_offset: wide(24)?,
-                file: FileId::new(number(32)?, number(36)?, wide(40)?),
-                path: PathBuf::from(String::from_utf8_lossy(&name[..end]).into_owned()),
-            };
-            Some((time, MappingEvent::Mapped(record)))
-        }
-        _ => None,
-    }
+    let event = match kind {
+        PERF_RECORD_COMM if misc & PERF_RECORD_MISC_COMM_EXEC != 0 => MappingEvent::Exec {
+            comm: text_at(body, 8)?,
+        },
+        PERF_RECORD_MMAP2 => MappingEvent::Mapped(Record {
+            start: wide(body, 8)?,
+            end: wide(body, 8)?.checked_add(wide(body, 16)?)?,
+            file_offset: wide(body, 24)?,
+            file: FileId::new(number(body, 32)?, number(body, 36)?, wide(body, 40)?),
+            path: PathBuf::from(text_at(body, 64)?),
+        }),
+        _ => return None,
+    };
+    Some((time_of(body)?, event))
 }
 
 /// The ring of one CPU.
@@ -150,6 +190,8 @@ struct Buffer {
     memory: NonNull<u8>,
     data_offset: usize,
     data_size: usize,
+    /// The time of the last record that was read.
+    last_ns: u64,
 }
 
 // SAFETY: the mapping belongs to the buffer alone, and only `&mut self` reads it.
@@ -196,6 +238,7 @@ impl Buffer {
             memory,
             data_offset: page,
             data_size: page * BUFFER_PAGES,
+            last_ns: 0,
         })
     }
 
@@ -209,6 +252,9 @@ impl Buffer {
     fn drain(&mut self, mut visit: impl FnMut(u32, u16, &[u8])) {
         let head = self.control(DATA_HEAD).load(Ordering::Acquire);
         let mut tail = self.control(DATA_TAIL).load(Ordering::Relaxed);
+        if tail == head {
+            return;
+        }
         let mut body = Vec::new();
         while tail < head {
             let mut header = [0; 8];
@@ -281,57 +327,4 @@ fn attributes() -> [u8; ATTR_SIZE] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mmap2(pid: u32, name: &[u8], time: u64) -> Vec<u8> {
-        let mut body = Vec::new();
-        body.extend(pid.to_ne_bytes());
-        body.extend(pid.to_ne_bytes());
-        for value in [0x1000_u64, 0x2000, 0x3000] {
-            body.extend(value.to_ne_bytes());
-        }
-        body.extend(8_u32.to_ne_bytes());
-        body.extend(1_u32.to_ne_bytes());
-        body.extend(77_u64.to_ne_bytes());
-        body.extend([0; 16]);
-        body.extend(name);
-        body.extend(time.to_ne_bytes());
-        body
-    }
-
-    #[test]
-    fn a_mapping_is_parsed() {
-        let mut lost = 0;
-        let body = mmap2(7, b"/lib/x.so\0\0\0\0\0\0\0", 99);
-        let (time, event) = parse(PERF_RECORD_MMAP2, 0, &body, 7, &mut lost).unwrap();
-        let MappingEvent::Mapped(record) = event else {
-            panic!("not a mapping");
-        };
-        assert_eq!(time, 99);
-        assert_eq!(
-            (record.start, record.end, record.file_offset),
-            (0x1000, 0x3000, 0x3000)
-        );
-        assert_eq!(record.file, FileId::new(8, 1, 77));
-        assert_eq!(record.path, PathBuf::from("/lib/x.so"));
-        assert!(parse(PERF_RECORD_MMAP2, 0, &body, 8, &mut lost).is_none());
-    }
-
-    #[test]
-    fn short_records_are_no_panic() {
-        let mut lost = 0;
-        let body = mmap2(7, b"/x\0\0\0\0\0\0", 99);
-        for length in 0..body.len() {
-            let _ = parse(PERF_RECORD_MMAP2, 0, &body[..length], 7, &mut lost);
-            let _ = parse(
-                PERF_RECORD_COMM,
-                PERF_RECORD_MISC_COMM_EXEC,
-                &body[..length],
-                7,
-                &mut lost,
-            );
-            let _ = parse(PERF_RECORD_LOST, 0, &body[..length], 7, &mut lost);
-        }
-    }
-}
+mod tests;

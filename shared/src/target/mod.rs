@@ -8,4 +8,4 @@ pub mod object;
 pub mod placement;
 mod process;
 
-pub use process::{Target, TargetError};
+pub use process::{PidNamespace, Target, TargetError};

@@ -1,10 +1,10 @@
 //! A file with code that a target maps, held open so that it stays what it was: deleted, replaced
 //! or in another mount namespace.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// What a file is, whatever it is called.
@@ -47,7 +47,7 @@ pub struct Object {
 impl Object {
     /// Opens a file by its path in our own mount namespace.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let file = open_regular(path)?;
         Ok(Self {
             id: FileId::of(&file)?,
             path: path.to_owned(),
@@ -61,11 +61,11 @@ impl Object {
         let by_address = format!("/proc/{tid}/map_files/{:x}-{:x}", range.0, range.1);
         let by_root = format!("/proc/{tid}/root{}", path.display());
         for candidate in [Path::new(&by_address), Path::new(&by_root), path] {
-            let Ok(file) = File::open(candidate) else {
+            let Ok(file) = open_regular(candidate) else {
                 continue;
             };
             let id = FileId::of(&file)?;
-            if id.inode == inode && file.metadata()?.is_file() {
+            if id.inode == inode {
                 return Ok(Self {
                     id,
                     path: path.to_owned(),
@@ -101,7 +101,7 @@ impl Object {
     /// The best path for reading symbols: the real one where it still is the same file, because
     /// separate debug info is looked for beside it.
     pub fn symbol_path(&self) -> PathBuf {
-        match File::open(&self.path).and_then(|file| FileId::of(&file)) {
+        match open_regular(&self.path).and_then(|file| FileId::of(&file)) {
             Ok(id) if id == self.id => self.path.clone(),
             _ => self.open_path(),
         }
@@ -116,6 +116,21 @@ impl Object {
         let own = self.name();
         let stem = own.split(['.', '-']).next().unwrap_or(&own);
         own == name || stem == name || stem.strip_prefix("lib") == Some(name)
+    }
+}
+
+/// Opens a regular file to read. Paths are chosen by the target: this does not wait for the other
+/// end of a FIFO, does not take a terminal as its own, and does not read from a device.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY)
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        let why = "it is not a regular file";
+        Err(io::Error::new(io::ErrorKind::InvalidInput, why))
     }
 }
 
@@ -136,5 +151,21 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert_eq!(object.symbol_path(), object.open_path());
         assert_eq!(std::fs::read(object.open_path()).unwrap(), b"x");
+    }
+
+    /// Would wait for a writer for ever.
+    #[test]
+    fn a_fifo_is_no_object() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
+        let c_path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: the path is a string of ours.
+        assert_eq!(unsafe { libc::mkfifo(c_path.as_ptr(), 0o600) }, 0);
+        let error = Object::open(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        let inode = path.metadata().unwrap().ino();
+        assert!(Object::open_mapped(std::process::id(), (0, 1), &path, inode).is_err());
+        assert!(Object::open(Path::new("/dev/zero")).is_err());
+        assert!(Object::open(dir.path()).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::elf::{self, Class};
@@ -110,6 +111,36 @@ impl Target {
         self.live_thread
     }
 
+    /// Whether the thread that stood for the process still lives.
+    pub fn is_thread_alive(&self) -> bool {
+        thread_state(self.pid, self.live_thread).is_some_and(is_alive)
+    }
+
+    /// Lets another thread stand for the process, if one lives.
+    pub fn choose_other_thread(&mut self) -> Option<u32> {
+        self.live_thread = live_thread(self.pid)?;
+        Some(self.live_thread)
+    }
+
+    /// Where the process is not in the initial PID namespace: its namespace as a device and an
+    /// inode, and its PID there, which is what a BPF program sees of it.
+    pub fn pid_namespace(&self) -> io::Result<Option<PidNamespace>> {
+        /// PROC_PID_INIT_INO in linux/proc_ns.h.
+        const INITIAL: u64 = 0xEFFF_FFFC;
+        let tid = self.live_thread;
+        let metadata = fs::metadata(format!("/proc/{tid}/ns/pid"))?;
+        if metadata.ino() == INITIAL {
+            return Ok(None);
+        }
+        let status = fs::read(format!("/proc/{}/status", self.pid))?;
+        let pid = innermost_pid(&String::from_utf8_lossy(&status)).unwrap_or(self.pid);
+        Ok(Some(PidNamespace {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            pid,
+        }))
+    }
+
     /// Whether the leader thread has exited while others run on.
     pub fn leader_is_dead(&self) -> bool {
         self.live_thread != self.pid
@@ -129,6 +160,29 @@ impl Target {
     }
 }
 
+/// A PID namespace, and a process in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PidNamespace {
+    /// The device of its file in nsfs.
+    pub device: u64,
+    /// The inode.
+    pub inode: u64,
+    /// The process's ID in it.
+    pub pid: u32,
+}
+
+/// `NSpid:` lists the IDs from our own namespace to the process's.
+fn innermost_pid(status: &str) -> Option<u32> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
+    line.split_whitespace().next_back()?.parse().ok()
+}
+
+fn is_alive(state: char) -> bool {
+    !matches!(state, 'Z' | 'X')
+}
+
 fn read_status(pid: u32) -> Result<String, TargetError> {
     let path = PathBuf::from(format!("/proc/{pid}/status"));
     match fs::read(&path) {
@@ -142,13 +196,13 @@ fn read_status(pid: u32) -> Result<String, TargetError> {
 
 /// The leader if it lives, else the first thread that does.
 fn live_thread(pid: u32) -> Option<u32> {
-    if !matches!(thread_state(pid, pid)?, 'Z' | 'X') {
+    if is_alive(thread_state(pid, pid)?) {
         return Some(pid);
     }
     fs::read_dir(format!("/proc/{pid}/task"))
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .find(|&tid| thread_state(pid, tid).is_some_and(|state| !matches!(state, 'Z' | 'X')))
+        .find(|&tid| thread_state(pid, tid).is_some_and(is_alive))
 }
 
 fn thread_state(pid: u32, tid: u32) -> Option<char> {
@@ -195,6 +249,12 @@ mod tests {
             Target::new(u32::MAX >> 1),
             Err(TargetError::NoSuchProcess(_))
         ));
+    }
+
+    #[test]
+    fn the_innermost_pid_is_the_last() {
+        assert_eq!(innermost_pid("Name:\tx\nNSpid:\t812\t7\n"), Some(7));
+        assert_eq!(innermost_pid("Name:\tx\n"), None);
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub fn text(subject: &str, plan: &Plan, uprobes: &Uprobes, table: &str) -> Strin
 fn row(out: &mut String, probe: &PlannedProbe, uprobes: &Uprobes) {
     let kind = match probe.role {
         Role::Anchor => "anchor",
+        Role::Unload => "marker",
         role if role.has_return() => "entry+ret",
         _ => "entry",
     };

@@ -25,6 +25,8 @@ pub enum Role {
     Mremap,
     /// munmap(2).
     Munmap,
+    /// dlclose: what text addresses mean may change.
+    Unload,
     /// Allocates for its caller, and keeps no frame pointer: only its entry is looked at.
     Anchor,
 }
@@ -53,7 +55,7 @@ impl Role {
             Self::Reallocarray => Some(6),
             Self::Mmap => Some(7),
             Self::Mremap => Some(8),
-            Self::Free | Self::Munmap | Self::Anchor => None,
+            Self::Free | Self::Munmap | Self::Unload | Self::Anchor => None,
         }
     }
 
@@ -65,7 +67,7 @@ impl Role {
     /// What its programs have to find unharmed.
     pub fn needs(self) -> Needs {
         let arguments = match self {
-            Self::Anchor => 0,
+            Self::Unload | Self::Anchor => 0,
             Self::Malloc | Self::Free => 1,
             Self::Calloc | Self::Memalign | Self::Realloc | Self::Munmap => 2,
             Self::PosixMemalign | Self::Reallocarray | Self::Mremap => 3,
@@ -95,12 +97,13 @@ pub const ALLOCATOR: &[(&str, Role)] = &[
     ("cfree", Role::Free),
 ];
 
-/// Memory straight from the kernel.
+/// Memory straight from the kernel; and dlclose, after which its text may be another's.
 pub const MAPPING: &[(&str, Role)] = &[
     ("mmap", Role::Mmap),
     ("mmap64", Role::Mmap),
     ("mremap", Role::Mremap),
     ("munmap", Role::Munmap),
+    ("dlclose", Role::Unload),
 ];
 
 /// C++'s operator new in all forms. malloc is called by the function itself.

@@ -11,8 +11,10 @@ mod model;
 mod plan;
 mod report;
 mod run;
+mod signals;
 mod snapshot;
 mod subject;
+mod trace;
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! What was found, with names and in order. Pure: no I/O, no clock.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use memtools::symbols::{Location, Symbols};
@@ -23,7 +23,7 @@ pub struct Frame {
     /// The file that holds it.
     pub module: String,
     /// The source file.
-    pub file: Option<PathBuf>,
+    pub file: Option<String>,
     /// The line in it.
     pub line: Option<u32>,
     /// Whether it was inlined into the next frame.
@@ -51,7 +51,9 @@ pub fn frames_of(location: &Location, symbols: &Symbols) -> Vec<Frame> {
             frame(
                 Some(s.name.clone()),
                 offset,
-                s.file.clone(),
+                s.file
+                    .as_ref()
+                    .map(|path| path.to_string_lossy().into_owned()),
                 s.line,
                 s.inlined,
             )
@@ -104,7 +106,8 @@ pub struct Report {
 /// Remembers the last report, from which growth is measured.
 #[derive(Debug, Default)]
 pub struct History {
-    last: HashMap<(Class, Vec<Frame>), u64>,
+    /// By a hash of class and frames.
+    last: HashMap<u64, u64>,
 }
 
 /// How rows are put in order.
@@ -145,10 +148,14 @@ impl History {
             rows[at].add(account, scale);
         }
         for row in &mut rows {
-            let key = (row.class, std::mem::take(&mut row.frames));
-            let before = self.last.insert(key.clone(), row.live.bytes).unwrap_or(0);
+            let mut hasher = DefaultHasher::new();
+            (row.class, &row.frames).hash(&mut hasher);
+            let before = self
+                .last
+                .insert(hasher.finish(), row.live.bytes)
+                .unwrap_or(0);
             row.growth = row.live.bytes as i64 - before as i64;
-            row.frames = key.1;
+            row.is_incomplete |= !reaches_start(&row.frames);
             row.blocks.sort_unstable();
         }
         sort(&mut rows, order.key);
@@ -226,6 +233,35 @@ fn refined_class(class: Class, frames: &[Frame]) -> Class {
         }
         class => class,
     }
+}
+
+/// Whether the last frame is where a program or a thread begins. A chain of frame pointers that
+/// ends elsewhere has run into code without them. Where the C library's own symbols are missing, any
+/// frame of it that called into the program is taken for a beginning.
+fn reaches_start(frames: &[Frame]) -> bool {
+    const STARTS: [&str; 9] = [
+        "_start",
+        "__libc_start_main",
+        "__libc_start_call_main",
+        "__libc_start_main_impl",
+        "libc_start_main_stage2",
+        "start_thread",
+        "start",
+        "clone",
+        "clone3",
+    ];
+    let Some(last) = frames.last() else {
+        return true;
+    };
+    let is_start = |symbol: &str| {
+        STARTS.contains(&symbol)
+            || symbol.starts_with("__clone")
+            || symbol.starts_with("__run_exit_handlers")
+            || symbol.starts_with("_dl_")
+            || symbol == "call_init"
+    };
+    last.symbol.as_deref().is_some_and(is_start)
+        || frames.len() > 1 && last.module.starts_with("libc.so")
 }
 
 fn sort(rows: &mut [Row], key: SortKey) {

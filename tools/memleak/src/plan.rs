@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use memtools::attach::{Probe, ProbeCost, Uprobes};
 use memtools::target::elf::{ElfError, ElfObject, Function};
-use memtools::target::object::Object;
-use memtools::target::placement::{Placement, place};
+use memtools::target::object::{FileId, Object};
+use memtools::target::placement::{Placement, endangers, place};
 
 use crate::functions::{ALLOCATOR, LIBRARY_WRAPPERS, MAPPING, OPERATOR_NEW, Role};
 
@@ -69,6 +69,12 @@ impl Plan {
             }
         }
         groups
+    }
+
+    /// Whether an object holds an allocator that is traced.
+    pub fn is_allocator(&self, id: FileId) -> bool {
+        let mut own = self.probes.iter().filter(|probe| probe.object.id() == id);
+        own.any(|probe| probe.role == Role::Malloc)
     }
 
     /// What an event of a role costs the target in its probes, in nanoseconds.
@@ -172,9 +178,19 @@ impl<'a> Planner<'a> {
     fn add_allocator(&mut self) -> Result<(), ElfError> {
         let before = self.probes.len();
         self.add_table(ALLOCATOR, &self.allocator.prefix)?;
-        let has = |role| self.probes[before..].iter().any(|probe| probe.role == role);
-        if !(has(Role::Malloc) && has(Role::Free)) {
+        // One that defines malloc alone leaves its blocks to another one's free.
+        if !self.probes[before..]
+            .iter()
+            .any(|probe| probe.role == Role::Malloc)
+        {
             self.probes.truncate(before);
+        }
+        if self.elf.exports("_Znwm") {
+            self.notes.push(format!(
+                "{} has an operator new of its own, which need not call its malloc: what C++ \
+                 allocates there may not be seen",
+                self.object.name()
+            ));
         }
         Ok(())
     }
@@ -232,6 +248,20 @@ impl<'a> Planner<'a> {
 
     fn add(&mut self, role: Role, function: &Function, reach: u64) {
         let placement = place(&function.code, function.address, &role.needs());
+        if endangers(
+            function
+                .code
+                .get(placement.offset as usize..)
+                .unwrap_or_default(),
+        ) {
+            self.notes.push(format!(
+                "{} in {} begins with an instruction that this kernel would not run rightly \
+                 under a probe: it is not traced",
+                function.name,
+                self.object.name()
+            ));
+            return;
+        }
         let file_offset = function.file_offset + placement.offset;
         let known = self
             .probes

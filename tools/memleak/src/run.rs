@@ -1,23 +1,25 @@
 //! The run: when reports are due, what signals mean, how it ends.
 
-use std::fmt::Write as _;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use jiff::Timestamp;
 use memtools::attach;
-use memtools::cli::{EXIT_LEAK, Reader, note, print, watch_signals};
-use memtools::output::wall_clock;
+use memtools::cli::{EXIT_LEAK, Reader, note, print};
 use memtools::symbols::Symbolizer;
-use memtools::target::command::Child;
+use memtools::target::command::{Child, Ending};
 
 use crate::cli::Cli;
-use crate::collector::{Collector, Message, Options, Session, TraceEvent, describe, table_cost};
+use crate::collector::{
+    Backlog, Collector, Message, Options, Session, TraceEvent, describe, table_cost,
+};
 use crate::model::{Frame, History, Order, Report, frames_of};
 use crate::report::{self, TextStyle};
-use crate::snapshot::{Snapshot, Stack};
+use crate::signals::Signals;
+use crate::snapshot::{Loss, Snapshot, Stack};
 use crate::subject::{Started, explained, start};
+use crate::trace;
 
 /// Does what the command line asks for; returns the exit code.
 pub fn run(cli: &Cli) -> Result<u8> {
@@ -29,15 +31,15 @@ pub fn run(cli: &Cli) -> Result<u8> {
         return Ok(0);
     }
     let (sender, messages) = channel();
-    let signals = sender.clone();
-    watch_signals(move |signal| {
-        let _ = signals.send(Message::Signal(signal));
-    })
-    .context("watching for signals")?;
+    let signals = Signals::watch(sender.clone()).context("watching for signals")?;
     let Started { session, child } = start(cli, &options)?;
+    if let Some(child) = &child {
+        signals.pass_to(child.handle());
+    }
     announce(cli, &options, &session);
-    let collector = Collector::start(session, sender)?;
-    Run::new(cli, collector, child, &messages).until_end()
+    let collector = Collector::start(session, sender.clone())?;
+    let channel = Channel { sender, messages };
+    Run::new(cli, collector, child, channel).until_end()
 }
 
 fn announce(cli: &Cli, options: &Options, session: &Session) {
@@ -61,41 +63,46 @@ enum Next {
     End,
 }
 
+/// What the other threads say, and how they say it.
+struct Channel {
+    sender: Sender<Message>,
+    messages: Receiver<Message>,
+}
+
 struct Run<'a> {
     cli: &'a Cli,
+    backlog: Backlog,
     collector: Option<Collector>,
     child: Option<Child>,
-    messages: &'a Receiver<Message>,
+    channel: Channel,
     symbolizer: Symbolizer,
     history: History,
     reports: u64,
     last_total: u64,
+    last_loss: Loss,
+    was_detached: bool,
     next_report: Option<Instant>,
     end: Option<Instant>,
-    signals: u32,
     reader: Reader,
 }
 
 impl<'a> Run<'a> {
-    fn new(
-        cli: &'a Cli,
-        collector: Collector,
-        child: Option<Child>,
-        messages: &'a Receiver<Message>,
-    ) -> Self {
+    fn new(cli: &'a Cli, collector: Collector, child: Option<Child>, channel: Channel) -> Self {
         let now = Instant::now();
         Self {
             cli,
+            backlog: collector.backlog(),
             collector: Some(collector),
             child,
-            messages,
+            channel,
             symbolizer: Symbolizer::default(),
             history: History::default(),
             reports: 0,
             last_total: 0,
+            last_loss: Loss::default(),
+            was_detached: false,
             next_report: cli.report_interval().map(|interval| now + interval),
             end: cli.duration.map(|duration| now + duration),
-            signals: 0,
             reader: Reader::There,
         }
     }
@@ -110,13 +117,20 @@ impl<'a> Run<'a> {
             let _ = collector.finish();
         }
         let mut code = 0;
-        if let Some(mut child) = self.child.take() {
-            code = self.wait_for(&mut child)?;
+        if let Some(child) = self.child.take() {
+            code = self.wait_for(child)?.exit_code();
         }
-        match self.cli.fail_above {
-            Some(limit) if self.last_total > limit => Ok(EXIT_LEAK),
-            _ => Ok(code),
+        let Some(limit) = self.cli.fail_above else {
+            return Ok(code);
+        };
+        if self.was_detached || hides_memory(&self.last_loss) {
+            note("memleak: warning: --fail-above saw only a part, its figure may be too low");
         }
+        Ok(if self.last_total > limit {
+            EXIT_LEAK
+        } else {
+            code
+        })
     }
 
     /// Waits for whatever comes next, and acts on it.
@@ -126,7 +140,11 @@ impl<'a> Run<'a> {
         let patience = deadline.map_or(Duration::from_secs(3600), |d| {
             d.saturating_duration_since(now)
         });
-        match self.messages.recv_timeout(patience) {
+        // Or a flood of messages would put off what is due.
+        if patience.is_zero() {
+            return self.on_time();
+        }
+        match self.channel.messages.recv_timeout(patience) {
             Ok(message) => self.take(message),
             Err(RecvTimeoutError::Timeout) => self.on_time(),
             Err(RecvTimeoutError::Disconnected) => Ok(Next::End),
@@ -165,7 +183,7 @@ impl<'a> Run<'a> {
     fn take(&mut self, message: Message) -> Result<Next> {
         match message {
             Message::Ended => return Ok(Next::End),
-            Message::Signal(signal) => return Ok(self.on_signal(signal)),
+            Message::Signal => return Ok(self.on_signal()),
             Message::Note(line) => note(&format!("memleak: note: {line}")),
             Message::Silence => note(
                 "memleak: no event seen for 5 seconds: the process may be idle (see its CPU in \
@@ -177,32 +195,35 @@ impl<'a> Run<'a> {
                     "memleak: detached: the probes took {percent:.0} % of the target's CPU time \
                      for 3 seconds, more than --max-overhead allows"
                 ));
+                self.was_detached = true;
                 return Ok(Next::End);
             }
-            Message::Trace(events) => {
-                self.reader = print(&trace_lines(&events))?;
-                if self.reader == Reader::Gone {
-                    return Ok(Next::End);
-                }
-            }
+            Message::Trace(events) => return self.print_events(&events),
         }
         Ok(Next::Continue)
     }
 
-    /// With a child, the first signal is passed on and its end awaited; the second kills it.
-    fn on_signal(&mut self, signal: i32) -> Next {
-        let Some(child) = &self.child else {
-            return Next::End;
-        };
-        self.signals += 1;
-        if self.signals > 1 {
-            child.signal(libc::SIGKILL);
+    fn print_events(&mut self, events: &[TraceEvent]) -> Result<Next> {
+        let now = Timestamp::now();
+        let lines = if self.cli.json {
+            trace::json(events, now).context("writing JSON")?
         } else {
-            if !(signal == libc::SIGINT && is_from_terminal()) {
-                child.signal(signal);
-            }
-            note("memleak: waiting for the command to end; another Ctrl-C kills it");
+            trace::text(events, now)
+        };
+        self.reader = print(&lines).context("writing to standard output")?;
+        self.backlog.done(events.len());
+        Ok(match self.reader {
+            Reader::There => Next::Continue,
+            Reader::Gone => Next::End,
+        })
+    }
+
+    /// With a child, its end is awaited: it has got the signal as well.
+    fn on_signal(&self) -> Next {
+        if self.child.is_none() {
+            return Next::End;
         }
+        note_waiting();
         Next::Continue
     }
 
@@ -217,13 +238,14 @@ impl<'a> Run<'a> {
         };
         if is_final {
             // What was traced before the end comes before the last report.
-            while let Ok(message) = self.messages.try_recv() {
+            while let Ok(message) = self.channel.messages.try_recv() {
                 let _ = self.take(message)?;
             }
         }
         let report = self.name(snapshot, is_final);
         self.reports += 1;
         self.last_total = report.total.bytes;
+        self.last_loss = report.snapshot.loss;
         let text = if self.cli.json {
             report::json(&report).context("writing JSON")?
         } else {
@@ -260,50 +282,37 @@ impl<'a> Run<'a> {
     }
 
     /// The probes are out; signals are still passed on.
-    fn wait_for(&mut self, child: &mut Child) -> Result<u8> {
-        const POLL: Duration = Duration::from_millis(20);
-        loop {
-            if let Some(ending) = child.try_wait().context("waiting for the command")? {
-                return Ok(ending.exit_code());
-            }
-            match self.messages.recv_timeout(POLL) {
-                Ok(Message::Signal(signal)) => {
-                    self.signals += 1;
-                    let signal = if self.signals > 1 {
-                        libc::SIGKILL
-                    } else {
-                        signal
-                    };
-                    child.signal(signal);
-                }
-                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(POLL),
+    fn wait_for(&self, mut child: Child) -> Result<Ending> {
+        const DOING: &str = "waiting for the command";
+        if let Some(ending) = child.try_wait().context(DOING)? {
+            return Ok(ending);
+        }
+        note("memleak: detached; waiting for the command to end");
+        let sender = self.channel.sender.clone();
+        let waiter = std::thread::spawn(move || {
+            let ending = child.wait();
+            let _ = sender.send(Message::Ended);
+            ending
+        });
+        for message in &self.channel.messages {
+            match message {
+                Message::Ended => break,
+                Message::Signal => note_waiting(),
+                _ => {}
             }
         }
+        let ending = waiter.join();
+        ending
+            .map_err(|_| anyhow!("the thread that waits for the command has ended"))?
+            .context(DOING)
     }
 }
 
-/// Whether Ctrl-C reaches the command by itself: the terminal sends it to the whole group.
-fn is_from_terminal() -> bool {
-    // SAFETY: plain queries about our own terminal and group.
-    unsafe { (0..3).any(|fd| libc::isatty(fd) == 1 && libc::tcgetpgrp(fd) == libc::getpgrp()) }
+fn note_waiting() {
+    note("memleak: waiting for the command to end; another Ctrl-C kills it");
 }
 
-fn trace_lines(events: &[TraceEvent]) -> String {
-    let now = Timestamp::now();
-    let mut out = String::new();
-    for event in events {
-        let time = now.checked_sub(event.age).unwrap_or(now);
-        let what = if event.is_alloc { "alloc" } else { "free " };
-        let _ = writeln!(
-            out,
-            "{}.{:06} ({}) {what} {:#x} {} bytes",
-            wall_clock(time),
-            time.subsec_nanosecond() / 1000,
-            event.thread,
-            event.address,
-            event.bytes
-        );
-    }
-    out
+/// Whether there may be live memory that the total does not have.
+fn hides_memory(loss: &Loss) -> bool {
+    loss.allocs + loss.missed_returns + loss.threads + loss.mapping_events + loss.blind_ms > 0
 }

@@ -45,9 +45,9 @@ impl Objects {
         Ok(Self { all, program })
     }
 
-    fn of_program(program: &Program) -> Self {
+    fn of_program(program: &Program, user: Option<&User>) -> Self {
         let opened = program
-            .objects()
+            .objects(user)
             .into_iter()
             .filter_map(|path| Object::open(&path).ok());
         let all: Vec<Arc<Object>> = opened.map(Arc::new).collect();
@@ -105,8 +105,9 @@ pub fn explained(cli: &Cli, options: &Options) -> Result<String> {
         }
         Subject::Command(words) => {
             let program = Program::find(&words)?;
+            let user = cli.user.as_deref().map(User::named).transpose()?;
             (
-                Objects::of_program(&program),
+                Objects::of_program(&program, user.as_ref()),
                 program.image.display().to_string(),
                 false,
             )
@@ -146,7 +147,7 @@ fn start_command(words: &[OsString], cli: &Cli, options: &Options) -> Result<Sta
     let user = cli.user.as_deref().map(User::named).transpose()?;
     // Before the fork: afterwards a failure would leave a child to be ended.
     let uprobes = Uprobes::find(false)?;
-    let mut objects = Objects::of_program(&program);
+    let mut objects = Objects::of_program(&program, user.as_ref());
     objects.add_named(cli.obj.as_deref());
     let plan = objects.plan(options, &uprobes, &program.image.display().to_string())?;
     let mut child = Child::prepare(&program, user.as_ref())?;
@@ -168,7 +169,7 @@ fn begin(
     plan: Plan,
     objects: &[Arc<Object>],
 ) -> Result<Session> {
-    let kernel = Kernel::load(options, uprobes, target.pid())?;
+    let kernel = Kernel::load(options, uprobes, &target)?;
     let setup = Setup {
         target,
         options: options.clone(),

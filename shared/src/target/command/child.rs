@@ -1,12 +1,11 @@
 //! A child that waits behind a gate until the probes are in.
 
-use std::env;
-use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::Arc;
 
+use super::exec_image::{ExecImage, Failure, Step, with_signals_blocked};
 use super::{CommandError, Program, User};
 
 /// How a child ended.
@@ -28,11 +27,54 @@ impl Ending {
     }
 }
 
+/// Sends a child signals, from any thread and at any time: also when it has been waited for, and
+/// its PID is another's.
+#[derive(Clone, Debug)]
+pub struct ChildHandle {
+    pid: u32,
+    pidfd: Arc<OwnedFd>,
+}
+
+impl ChildHandle {
+    fn open(pid: u32) -> io::Result<Self> {
+        // SAFETY: a plain system call; Linux 5.3.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: just opened, and nobody else's.
+        let pidfd = Arc::new(unsafe { OwnedFd::from_raw_fd(fd as i32) });
+        Ok(Self { pid, pidfd })
+    }
+
+    /// Sends the child a signal, unless it has ended.
+    pub fn signal(&self, signal: i32) {
+        let info = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: a plain system call on our own descriptor.
+        unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.pidfd.as_raw_fd(),
+                signal,
+                info,
+                0,
+            )
+        };
+    }
+
+    /// Whether what a terminal sends to this process's group reaches the child as well.
+    pub fn is_in_our_group(&self) -> bool {
+        // SAFETY: plain queries; of a PID that is another's by now the answer does not matter.
+        unsafe { libc::getpgid(self.pid as libc::pid_t) == libc::getpgrp() }
+    }
+}
+
 /// A child that waits at the gate, or runs.
 #[derive(Debug)]
 pub struct Child {
-    pid: u32,
+    handle: ChildHandle,
     command: String,
+    user: Option<String>,
     gate: Option<File>,
     failure: File,
     ending: Option<Ending>,
@@ -44,51 +86,88 @@ impl Child {
     pub fn prepare(program: &Program, user: Option<&User>) -> Result<Self, CommandError> {
         let command = program.path.display().to_string();
         let failed = |source| CommandError::System {
-            command: command.clone(),
+            doing: format!("starting {command}"),
             source,
         };
         let image = ExecImage::new(program, user).map_err(failed)?;
         let (gate_out, gate_in) = pipe().map_err(failed)?;
         let (failure_out, failure_in) = pipe().map_err(failed)?;
-        // SAFETY: the child calls only async-signal-safe functions (see `ExecImage::run`).
-        let pid = unsafe { libc::fork() };
-        match pid {
-            -1 => Err(failed(io::Error::last_os_error())),
-            0 => image.run(&gate_out, gate_in, &failure_in, user),
-            pid => Ok(Self {
-                pid: pid as u32,
-                command,
-                gate: Some(gate_in.into()),
-                failure: failure_out.into(),
-                ending: None,
-            }),
-        }
+        let forked = with_signals_blocked(|| {
+            // SAFETY: the child calls only async-signal-safe functions (see `ExecImage::run`).
+            match unsafe { libc::fork() } {
+                -1 => Err(io::Error::last_os_error()),
+                0 => image.run(&gate_out, &gate_in, &failure_in, user),
+                pid => Ok(pid as u32),
+            }
+        });
+        let pid = forked.map_err(failed)?;
+        // Without a handle the gate closes here, and the child ends.
+        let handle = ChildHandle::open(pid).map_err(failed)?;
+        Ok(Self {
+            handle,
+            user: user.map(User::name),
+            gate: Some(gate_in.into()),
+            failure: failure_out.into(),
+            ending: None,
+            command,
+        })
     }
 
     /// The child's process ID, before and after its exec.
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.handle.pid
     }
 
-    /// Opens the gate, and waits until the command runs.
+    /// For signals.
+    pub fn handle(&self) -> ChildHandle {
+        self.handle.clone()
+    }
+
+    /// Opens the gate, and waits until the command runs. A child that a signal has ended at the
+    /// gate is no failure: so it would have been a moment later.
     pub fn release(&mut self) -> Result<(), CommandError> {
-        let failed = |command: &str, source| CommandError::System {
-            command: command.to_owned(),
-            source,
-        };
         if let Some(mut gate) = self.gate.take() {
-            gate.write_all(b"\n")
-                .map_err(|error| failed(&self.command, error))?;
-        }
-        let mut errno = [0; 4];
-        // The pipe closes at the exec; what comes through it is why there was none.
-        match self.failure.read(&mut errno) {
-            Ok(4) => {
-                let _ = self.wait();
-                let error = io::Error::from_raw_os_error(i32::from_ne_bytes(errno));
-                Err(failed(&self.command, error))
+            match gate.write_all(b"\n") {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    return Err(self.system_error("starting", error));
+                }
+                _ => {}
             }
-            _ => Ok(()),
+        }
+        let mut failure = [0; Failure::BYTES];
+        // The pipe closes at the exec; what comes through it is why there was none.
+        match self.failure.read_exact(&mut failure) {
+            Ok(()) => {
+                let _ = self.wait();
+                Err(self.failed(Failure::from_bytes(failure)))
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn system_error(&self, doing: &str, source: io::Error) -> CommandError {
+        CommandError::System {
+            doing: format!("{doing} {}", self.command),
+            source,
+        }
+    }
+
+    /// As shells have it: what is not there is not found, what is there cannot be executed.
+    fn failed(&self, failure: Failure) -> CommandError {
+        let error = io::Error::from_raw_os_error(failure.errno);
+        if failure.step == Step::BecomeUser {
+            let user = self.user.as_deref().unwrap_or_default();
+            return CommandError::System {
+                doing: format!("becoming user {user}"),
+                source: error,
+            };
+        }
+        match failure.errno {
+            libc::ENOENT => CommandError::NotFound(self.command.clone()),
+            libc::EACCES | libc::ENOEXEC | libc::EPERM | libc::ETXTBSY | libc::ELOOP => {
+                CommandError::NotExecutable(self.command.clone(), error.to_string())
+            }
+            _ => self.system_error("starting", error),
         }
     }
 
@@ -96,14 +175,6 @@ impl Child {
     #[cfg(test)]
     pub(super) fn close_gate(&mut self) {
         self.gate = None;
-    }
-
-    /// Sends the child a signal, unless it has ended.
-    pub fn signal(&self, signal: i32) {
-        if self.ending.is_none() {
-            // SAFETY: our own child, which has not been waited for: the PID is still its.
-            unsafe { libc::kill(self.pid as libc::pid_t, signal) };
-        }
     }
 
     /// Waits for the end of the child.
@@ -126,7 +197,7 @@ impl Child {
         }
         let mut status = 0;
         // SAFETY: waits for our own child, into our own variable.
-        match unsafe { libc::waitpid(self.pid as libc::pid_t, &raw mut status, options) } {
+        match unsafe { libc::waitpid(self.pid() as libc::pid_t, &raw mut status, options) } {
             -1 => {
                 let error = io::Error::last_os_error();
                 if error.kind() != io::ErrorKind::Interrupted {
@@ -151,99 +222,4 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
     // SAFETY: just opened, and nobody else's.
     Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
-}
-
-/// Everything that the child needs, allocated before the fork.
-struct ExecImage {
-    path: CString,
-    _arguments: Vec<CString>,
-    argument_pointers: Vec<*const libc::c_char>,
-    _environment: Vec<CString>,
-    environment_pointers: Vec<*const libc::c_char>,
-}
-
-impl ExecImage {
-    fn new(program: &Program, user: Option<&User>) -> io::Result<Self> {
-        let arguments = program
-            .arguments
-            .iter()
-            .map(|argument| CString::new(argument.as_bytes()))
-            .collect::<Result<Vec<_>, _>>()?;
-        let environment = environment(user)?;
-        let pointers = |strings: &[CString]| {
-            strings
-                .iter()
-                .map(|s| s.as_ptr())
-                .chain([std::ptr::null()])
-                .collect::<Vec<_>>()
-        };
-        Ok(Self {
-            path: CString::new(program.path.as_os_str().as_bytes())?,
-            argument_pointers: pointers(&arguments),
-            environment_pointers: pointers(&environment),
-            _arguments: arguments,
-            _environment: environment,
-        })
-    }
-
-    /// In the child: waits at the gate, becomes the user, and executes. Only system calls.
-    fn run(&self, gate: &OwnedFd, gate_in: OwnedFd, failure: &OwnedFd, user: Option<&User>) -> ! {
-        // Or the child itself would hold its gate open.
-        drop(gate_in);
-        let mut byte = 0_u8;
-        // SAFETY: reads one byte into our variable; system calls and prepared pointers only.
-        unsafe {
-            // The handlers are this tool's, and would speak in its name.
-            for signal in [libc::SIGINT, libc::SIGTERM] {
-                libc::signal(signal, libc::SIG_DFL);
-            }
-            loop {
-                match libc::read(gate.as_raw_fd(), (&raw mut byte).cast(), 1) {
-                    1 => break,
-                    -1 if *libc::__errno_location() == libc::EINTR => {}
-                    _ => libc::_exit(0),
-                }
-            }
-            reset_signals();
-            if user.is_none_or(User::become_it) {
-                libc::execve(
-                    self.path.as_ptr(),
-                    self.argument_pointers.as_ptr(),
-                    self.environment_pointers.as_ptr(),
-                );
-            }
-            let errno = (*libc::__errno_location()).to_ne_bytes();
-            libc::write(failure.as_raw_fd(), errno.as_ptr().cast(), errno.len());
-            libc::_exit(127)
-        }
-    }
-}
-
-/// The Rust runtime ignores SIGPIPE; the command shall not inherit that.
-fn reset_signals() {
-    // SAFETY: async-signal-safe calls on our own signal state.
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
-    }
-}
-
-fn environment(user: Option<&User>) -> io::Result<Vec<CString>> {
-    let mut variables: Vec<(OsString, OsString)> = env::vars_os().collect();
-    if let Some(user) = user {
-        let of_user = user.variables();
-        variables.retain(|(name, _)| of_user.iter().all(|(own, _)| name != own));
-        for (name, value) in of_user {
-            variables.push((name.into(), OsString::from_vec(value.to_bytes().to_vec())));
-        }
-    }
-    variables
-        .into_iter()
-        .map(|(name, value)| {
-            let line = [name.as_bytes(), b"=", value.as_bytes()].concat();
-            CString::new(line).map_err(Into::into)
-        })
-        .collect()
 }

@@ -2,15 +2,15 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use super::CommandError;
+use super::listing::libraries_of;
+use super::{CommandError, User};
 use crate::target::elf::{self, Class, ElfObject};
+use crate::target::object::open_regular;
 
 /// A command that was found and can be executed.
 #[derive(Clone, Debug)]
@@ -39,42 +39,18 @@ impl Program {
     }
 
     /// The objects that the image will map when it starts, itself first, in the dynamic linker's
-    /// order: the linker itself is asked (`--list`, which runs nothing of the program).
-    pub fn objects(&self) -> Vec<PathBuf> {
+    /// order: the linker itself is asked, which runs nothing of the program. With a linker that
+    /// is not the system's it is the image alone.
+    pub fn objects(&self, user: Option<&User>) -> Vec<PathBuf> {
         let mut objects = vec![self.image.clone()];
         let interpreter = ElfObject::open(&self.image)
             .ok()
             .and_then(|elf| elf.interpreter());
-        let Some(interpreter) = interpreter else {
-            return objects;
-        };
-        let listing = Command::new(interpreter)
-            .arg("--list")
-            .arg(&self.image)
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .output();
-        if let Ok(listing) = listing {
-            objects.extend(parse_listing(&listing.stdout));
+        if let Some(interpreter) = interpreter {
+            objects.extend(libraries_of(&self.image, Path::new(&interpreter), user));
         }
         objects
     }
-}
-
-/// `libc.so.6 => /lib/libc.so.6 (0x7f…)`, or a path alone.
-pub(super) fn parse_listing(listing: &[u8]) -> Vec<PathBuf> {
-    let lines = listing.split(|&b| b == b'\n');
-    lines
-        .filter_map(|line| {
-            let line = String::from_utf8_lossy(line);
-            let target = line.split_once("=>").map_or(&*line, |(_, target)| target);
-            let path = target
-                .rsplit_once(" (0x")
-                .map_or(target, |(path, _)| path)
-                .trim();
-            path.starts_with('/').then(|| PathBuf::from(path))
-        })
-        .collect()
 }
 
 fn find_on_path(name: &OsStr) -> Result<PathBuf, CommandError> {
@@ -101,10 +77,15 @@ fn find_on_path(name: &OsStr) -> Result<PathBuf, CommandError> {
         };
     }
     let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|candidate| is_executable(candidate))
-        .ok_or(CommandError::NotFound(shown))
+    let candidates: Vec<PathBuf> = env::split_paths(&path).map(|dir| dir.join(name)).collect();
+    if let Some(found) = candidates.iter().find(|path| is_executable(path)) {
+        return Ok(found.clone());
+    }
+    Err(if candidates.iter().any(|path| path.is_file()) {
+        CommandError::NotExecutable(shown, "permission denied".to_owned())
+    } else {
+        CommandError::NotFound(shown)
+    })
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -118,12 +99,19 @@ fn image_of(path: &Path, depth: u32) -> Result<PathBuf, CommandError> {
         CommandError::NotExecutable(path.display().to_string(), error.to_string())
     };
     let mut line = Vec::new();
-    let file = File::open(path).map_err(failed)?;
+    let file = open_regular(path).map_err(failed)?;
     BufReader::new(file.take(256))
         .read_until(b'\n', &mut line)
         .map_err(failed)?;
-    let Some(interpreter) = line.strip_prefix(b"#!") else {
+    if line.starts_with(b"\x7fELF") {
         return Ok(path.to_owned());
+    }
+    // A shell would run it itself; execve(2) does not (ENOEXEC).
+    let Some(interpreter) = line.strip_prefix(b"#!") else {
+        return Err(CommandError::NotExecutable(
+            path.display().to_string(),
+            "not a program: no ELF header and no #! line".to_owned(),
+        ));
     };
     let interpreter = interpreter.trim_ascii();
     let mut words = interpreter

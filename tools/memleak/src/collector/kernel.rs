@@ -1,12 +1,15 @@
 //! The kernel side, loaded and attached: maps in, plain values out.
 
 use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, OpenObject, ProgramAttachType, ProgramMut};
 use memtools::attach::{self, AttachError, KernelError, Kind, Links, Probe, Uprobes, Way};
 use memtools::events::EventReader;
 use memtools::maps::{self, MapError, MappedArray};
+use memtools::target::Target;
 use memtools::target::object::Object;
 
 use super::abi::{BlockKey, COUNTERS, Counter, Event, Stack, StackTotals};
@@ -48,7 +51,8 @@ const PREALLOCATED_THREADS: u32 = 8192;
 /// The loaded and attached programs.
 pub struct Kernel {
     skel: skel::MemleakSkel<'static>,
-    links: Links,
+    life: Links,
+    probes: Links,
     uprobes: Uprobes,
     attach_pid: u32,
     totals: MappedArray<StackTotals>,
@@ -57,7 +61,7 @@ pub struct Kernel {
 
 impl Kernel {
     /// Loads the programs for a process. Nothing is attached yet.
-    pub fn load(options: &Options, uprobes: Uprobes, pid: u32) -> Result<Self, KernelError> {
+    pub fn load(options: &Options, uprobes: Uprobes, target: &Target) -> Result<Self, KernelError> {
         let failed = |source| KernelError::new("loading memleak's BPF programs", source);
         // The object has to outlive the skeleton, and both live until the process ends.
         let object: &'static mut MaybeUninit<OpenObject> =
@@ -65,7 +69,7 @@ impl Kernel {
         let mut open = skel::MemleakSkelBuilder::default()
             .open(object)
             .map_err(failed)?;
-        configure(&mut open, options, uprobes, pid).map_err(failed)?;
+        configure(&mut open, options, uprobes, target).map_err(failed)?;
         choose_programs(&mut open, uprobes.way);
         size_maps(&mut open, options).map_err(failed)?;
         let skel = open.load().map_err(failed)?;
@@ -75,9 +79,10 @@ impl Kernel {
             totals: MappedArray::new(&skel.maps.totals).map_err(mapped)?,
             stacks: MappedArray::new(&skel.maps.stacks).map_err(mapped)?,
             skel,
-            links: Links::default(),
+            life: Links::default(),
+            probes: Links::default(),
             uprobes,
-            attach_pid: pid,
+            attach_pid: target.pid(),
         };
         kernel.allow_any_text();
         Ok(kernel)
@@ -88,7 +93,7 @@ impl Kernel {
         let failed = |source| KernelError::new("attaching to the scheduler's tracepoints", source);
         let exec = self.skel.progs.process_exec.attach().map_err(failed)?;
         let exit = self.skel.progs.thread_exit.attach().map_err(failed)?;
-        self.links.extend([exec, exit]);
+        self.life.extend([exec, exit]);
         Ok(())
     }
 
@@ -104,7 +109,15 @@ impl Kernel {
                 links.extend(self.attach_probes(&entry, &object, &probes)?);
             }
         }
-        self.links.extend(links);
+        self.probes.extend(links);
+        Ok(())
+    }
+
+    /// Puts all probes in again, carried by another thread, and takes out the ones before.
+    pub fn attach_again(&mut self, plan: &Plan, thread: u32) -> Result<(), AttachError> {
+        let before = std::mem::take(&mut self.probes);
+        self.attach(plan, thread)?;
+        drop(before);
         Ok(())
     }
 
@@ -116,6 +129,7 @@ impl Kernel {
             (&[Role::Free], Entry::Alone(&progs.free_enter)),
             (&[Role::Munmap], Entry::Alone(&progs.munmap_enter)),
             (&[Role::Anchor], Entry::Alone(&progs.anchor_enter)),
+            (&[Role::Unload], Entry::Alone(&progs.unload_enter)),
         ];
         if self.uprobes.way == Way::Session {
             entries.push((&Role::PAIRED, Entry::Session(&progs.call_session)));
@@ -173,7 +187,7 @@ impl Kernel {
 
     /// Takes all probes out.
     pub fn detach(&mut self) {
-        self.links = Links::default();
+        self.probes = Links::default();
     }
 
     /// Begins or ends recording.
@@ -188,8 +202,8 @@ impl Kernel {
     pub fn begin_epoch(&mut self) {
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
             let epoch = &raw mut bss.epoch;
-            // SAFETY: only this side writes the word; the kernel side reads it at any time.
-            unsafe { epoch.write_volatile(epoch.read_volatile().wrapping_add(1)) };
+            // SAFETY: a counter that the kernel side adds to as well: aligned, and never freed.
+            unsafe { AtomicU64::from_ptr(epoch) }.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -203,6 +217,24 @@ impl Kernel {
     /// While text comes and goes, anything may be text.
     pub fn allow_any_text(&mut self) {
         self.set_text_range(0, (0, TEXT_ANYWHERE));
+    }
+
+    /// Where the dynamic linker's text lies.
+    pub fn set_linker_text(&mut self, (start, end): (u64, u64)) {
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            let range = &raw mut bss.linker_text;
+            // SAFETY: words that the kernel side reads at any time.
+            unsafe {
+                (&raw mut (*range).start).write_volatile(start);
+                (&raw mut (*range).end).write_volatile(end);
+            }
+        }
+    }
+
+    /// How often the kernel skipped a tracepoint program of ours because it was running already.
+    pub fn skipped_runs(&self) -> u64 {
+        let progs = [&self.skel.progs.process_exec, &self.skel.progs.thread_exit];
+        progs.iter().map(|program| recursion_misses(program)).sum()
     }
 
     fn set_text_range(&mut self, index: usize, (start, end): (u64, u64)) {
@@ -307,20 +339,35 @@ impl Counters {
     }
 }
 
+fn recursion_misses(program: &ProgramMut<'_>) -> u64 {
+    let mut info = libbpf_sys::bpf_prog_info::default();
+    let mut length = size_of_val(&info) as u32;
+    let fd = program.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes at most `length` bytes into our own structure.
+    let status =
+        unsafe { libbpf_sys::bpf_obj_get_info_by_fd(fd, (&raw mut info).cast(), &raw mut length) };
+    if status == 0 {
+        info.recursion_misses
+    } else {
+        0
+    }
+}
+
 fn configure(
     open: &mut skel::OpenMemleakSkel<'_>,
     options: &Options,
     uprobes: Uprobes,
-    pid: u32,
+    target: &Target,
 ) -> Result<(), libbpf_rs::Error> {
-    let namespace = attach::pid_namespace()?;
+    let namespace = target.pid_namespace()?;
     let Some(rodata) = open.maps.rodata_data.as_deref_mut() else {
         return Ok(());
     };
-    rodata.target_process = pid;
-    if let Some((device, inode)) = namespace {
-        rodata.pid_namespace_device = device;
-        rodata.pid_namespace_inode = inode;
+    rodata.target_process = target.pid();
+    if let Some(namespace) = namespace {
+        rodata.pid_namespace_device = namespace.device;
+        rodata.pid_namespace_inode = namespace.inode;
+        rodata.target_process = namespace.pid;
     }
     rodata.has_attach_cookie = u32::from(uprobes.has_cookie);
     rodata.sample_every = options.sample_every;
@@ -356,6 +403,7 @@ fn choose_programs(open: &mut skel::OpenMemleakSkel<'_>, way: Way) {
             &mut progs.free_enter,
             &mut progs.munmap_enter,
             &mut progs.anchor_enter,
+            &mut progs.unload_enter,
         ] {
             program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
         }

@@ -2,6 +2,7 @@
 
 mod abi;
 mod accounts;
+mod backlog;
 mod kernel;
 mod load;
 mod session;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use memtools::target::Target;
 
+pub use backlog::Backlog;
 pub use kernel::{BYTES_PER_BLOCK, DEFAULT_BLOCKS, DEFAULT_BLOCKS_PREALLOCATED, Kernel};
 pub use session::{Session, Setup};
 
@@ -110,8 +112,8 @@ pub enum Message {
     Trace(Vec<TraceEvent>),
     /// Something a user should know.
     Note(String),
-    /// A signal has arrived.
-    Signal(i32),
+    /// The first signal that asks for the end has arrived.
+    Signal,
 }
 
 /// What it is asked.
@@ -125,6 +127,7 @@ enum Request {
 pub struct Collector {
     requests: Sender<Request>,
     waker: Waker,
+    backlog: Backlog,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -134,15 +137,26 @@ impl Collector {
         let (requests, inbox) = channel();
         let waker = Waker::new().context("creating an eventfd")?;
         let woken = waker.try_clone().context("creating an eventfd")?;
+        let backlog = Backlog::default();
+        let outbox = Outbox {
+            messages,
+            backlog: backlog.clone(),
+        };
         let thread = std::thread::Builder::new()
             .name("collector".to_owned())
-            .spawn(move || run(session, &inbox, &woken, &messages))
+            .spawn(move || run(session, &inbox, &woken, &outbox))
             .context("starting the collector's thread")?;
         Ok(Self {
             requests,
             waker,
+            backlog,
             thread: Some(thread),
         })
+    }
+
+    /// Whoever prints the events of [`Message::Trace`] reports them here as done.
+    pub fn backlog(&self) -> Backlog {
+        self.backlog.clone()
     }
 
     /// What is known now.
@@ -174,7 +188,32 @@ impl Collector {
 /// How long events may wait in their buffers.
 const DRAIN_MS: i32 = 50;
 
-fn run(mut session: Session, inbox: &Receiver<Request>, woken: &Waker, messages: &Sender<Message>) {
+/// Where messages go; it never waits for their reader.
+struct Outbox {
+    messages: Sender<Message>,
+    backlog: Backlog,
+}
+
+impl Outbox {
+    fn send(&self, mut messages: Vec<Message>) {
+        for message in &mut messages {
+            if let Message::Trace(events) = message {
+                self.backlog.admit(events);
+            }
+        }
+        for message in messages {
+            let _ = self.messages.send(message);
+        }
+    }
+
+    fn with_loss(&self, snapshot: Result<Snapshot>) -> Result<Snapshot> {
+        let mut snapshot = snapshot?;
+        snapshot.loss.trace_events += self.backlog.lost();
+        Ok(snapshot)
+    }
+}
+
+fn run(mut session: Session, inbox: &Receiver<Request>, woken: &Waker, outbox: &Outbox) {
     loop {
         let mut fds = session.fds();
         fds.push(woken.fd());
@@ -182,21 +221,17 @@ fn run(mut session: Session, inbox: &Receiver<Request>, woken: &Waker, messages:
         if ready.last() == Some(&true) {
             woken.clear();
         }
-        for message in session.pump() {
-            let _ = messages.send(message);
-        }
+        outbox.send(session.pump());
         while let Ok(request) = inbox.try_recv() {
             match request {
                 Request::Snapshot(answer) => {
-                    let _ = answer.send(session.snapshot());
+                    let _ = answer.send(outbox.with_loss(session.snapshot()));
                 }
                 Request::Finish(answer) => {
                     let snapshot = session.finish();
-                    for message in session.pump() {
-                        let _ = messages.send(message);
-                    }
+                    outbox.send(session.pump());
                     drop(session);
-                    let _ = answer.send(snapshot);
+                    let _ = answer.send(outbox.with_loss(snapshot));
                     return;
                 }
             }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use memtools::attach::Way;
 use memtools::events::EventReader;
 use memtools::process;
 use memtools::symbols::Location;
@@ -25,8 +26,9 @@ use crate::intervals::{Intervals, MappingClass};
 use crate::plan::{Plan, plan};
 use crate::snapshot::{Amount, Class, Events, Loss, MappingCalls, ResidentChange, Snapshot, Stack};
 
-/// MAP_STACK of mmap(2).
+/// MAP_STACK and MAP_NORESERVE of mmap(2).
 const MAP_STACK: u32 = 0x20000;
+const MAP_NORESERVE: u32 = 0x4000;
 
 /// When to wonder why nothing is seen.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -49,6 +51,10 @@ pub struct Session {
     comm: String,
     meter: LoadMeter,
     started: Instant,
+    /// When the thread that stands for the process was last seen alive.
+    thread_seen: Instant,
+    has_lost_leader: bool,
+    blind: Duration,
     has_ended: bool,
     was_silent: bool,
     is_recording: bool,
@@ -92,6 +98,9 @@ impl Session {
             comm: process::comm(pid).unwrap_or_default(),
             meter,
             started: Instant::now(),
+            thread_seen: Instant::now(),
+            has_lost_leader: target.leader_is_dead(),
+            blind: Duration::ZERO,
             has_ended: false,
             was_silent: false,
             is_recording: true,
@@ -105,6 +114,7 @@ impl Session {
             .text
             .read(tid)
             .with_context(|| format!("reading /proc/{tid}/maps"))?;
+        session.find_linker();
         session.place_cookies();
         session.kernel.enable(true);
         session.started = Instant::now();
@@ -140,10 +150,47 @@ impl Session {
         if ended {
             self.has_ended = true;
             self.outbox.push(Message::Ended);
+        } else if !self.has_ended && self.is_recording && !self.target.is_thread_alive() {
+            self.replace_thread();
         } else if !self.has_ended && self.is_recording && self.meter.is_due() {
             self.look_at_target();
         }
+        if self.target.is_thread_alive() {
+            self.thread_seen = Instant::now();
+        }
         std::mem::take(&mut self.outbox)
+    }
+
+    /// Perf event probes fire no more when the thread that carries them exits; multi probes go on,
+    /// but no object that comes later gets any.
+    fn replace_thread(&mut self) {
+        let Some(thread) = self.target.choose_other_thread() else {
+            return;
+        };
+        if self.kernel.uprobes().way == Way::PerfEvent {
+            if let Err(error) = self.kernel.attach_again(&self.plan, thread) {
+                let error = anyhow::Error::new(error);
+                self.outbox
+                    .push(Message::Note(format!("{error:#}; nothing more is seen")));
+            }
+            self.blind += self.thread_seen.elapsed();
+        } else if !self.has_lost_leader {
+            self.has_lost_leader = true;
+            self.outbox.push(Message::Note(
+                "the main thread has exited: what objects loaded from now on allocate by \
+                 themselves is not seen"
+                    .to_owned(),
+            ));
+        }
+        self.thread_seen = Instant::now();
+    }
+
+    /// Another image: what was measured of the one before is no measure for this one.
+    fn begin_image(&mut self, images: u32, comm: String) {
+        self.kernel.catch_up(images);
+        self.comm = comm;
+        self.resident.at_attach = process::resident(self.target.live_thread());
+        self.resident.now = self.resident.at_attach;
     }
 
     fn look_at_target(&mut self) {
@@ -183,7 +230,7 @@ impl Session {
     fn take_text_changes(&mut self) {
         for change in self.text.take(self.target.live_thread()) {
             match change {
-                TextChange::Image(images) => self.kernel.catch_up(images),
+                TextChange::Image { images, comm } => self.begin_image(images, comm),
                 TextChange::Reuse => self.kernel.begin_epoch(),
                 TextChange::Elsewhere => self.kernel.allow_any_text(),
                 TextChange::Object { object, is_program } => self.attach_to(&object, is_program),
@@ -210,7 +257,22 @@ impl Session {
             self.plan.probes.append(&mut found.probes);
             self.prices = Prices::new(&self.plan, &uprobes);
         }
+        self.find_linker();
         self.place_cookies();
+    }
+
+    /// The dynamic linker allocates for whoever called dlopen.
+    fn find_linker(&mut self) {
+        let mappings = self.text.mappings().current();
+        let linker = mappings.filter(|mapping| {
+            mapping
+                .object
+                .as_ref()
+                .is_some_and(|object| object.name().starts_with("ld-linux"))
+        });
+        if let Some(range) = linker.map(|mapping| (mapping.start, mapping.end)).next() {
+            self.kernel.set_linker_text(range);
+        }
     }
 
     /// Kernels without attach cookies find them by the probe's address.
@@ -259,7 +321,7 @@ impl Session {
         let is_tracked = event.flags & (abi::EVENT_FILE | abi::EVENT_FILTERED) == 0;
         match event.kind {
             abi::EVENT_MAP if is_tracked => {
-                let owner = (event.stack, mapping_class(event));
+                let owner = (event.stack, self.mapping_class(event));
                 self.intervals
                     .insert(event.address, event.bytes, owner, event.time_ns);
             }
@@ -278,6 +340,26 @@ impl Session {
             ),
             _ => {}
         }
+    }
+
+    fn mapping_class(&mut self, event: &Event) -> MappingClass {
+        if event.flags & abi::EVENT_NESTED != 0 {
+            return MappingClass::Arena;
+        }
+        if event.map_flags & MAP_STACK != 0 {
+            return MappingClass::ThreadStack;
+        }
+        // A thread whose first call is free makes its arena inside free, which has no return.
+        let caller = self.stack(event.stack).locations.first().cloned();
+        let is_allocator = |location: Location| {
+            location
+                .object
+                .is_some_and(|o| self.plan.is_allocator(o.id()))
+        };
+        if event.map_flags & MAP_NORESERVE != 0 && caller.is_some_and(is_allocator) {
+            return MappingClass::Arena;
+        }
+        MappingClass::Mmap
     }
 
     // ---- snapshots ----
@@ -301,8 +383,16 @@ impl Session {
         self.take_events();
         let now = monotonic_ns();
         let counters = self.kernel.counters().context("reading the counters")?;
-        let mut accounts = Accounts::new(self.options.list_blocks, self.options.min_age, now);
+        // After its end nobody will free them any more.
+        let min_age = if self.has_ended {
+            Duration::ZERO
+        } else {
+            self.options.min_age
+        };
+        let mut accounts = Accounts::new(self.options.list_blocks, min_age, now);
         self.add_heap(&mut accounts)?;
+        // Reading takes time: stacks may be newer than the text that was known before.
+        self.take_text_changes();
         let chunk_overhead = accounts.chunk_overhead;
         self.add_mappings(&mut accounts);
         let stacks = accounts
@@ -368,6 +458,8 @@ impl Session {
             threads: counters.get(Counter::LossThreads),
             mapping_events: counters.get(Counter::LossMappingEvents),
             trace_events: counters.get(Counter::LossTraceEvents),
+            blind_ms: self.blind.as_millis() as u64,
+            skipped_runs: self.kernel.skipped_runs(),
             text_mappings: self.text.lost(),
         }
     }
@@ -439,18 +531,11 @@ impl Session {
             return known.clone();
         }
         let stack = Arc::new(resolve(&self.kernel, self.text.mappings(), slot));
-        self.stacks.insert(slot, stack.clone());
+        // One that ends early may only be ahead of the news of its text.
+        if !stack.is_cut {
+            self.stacks.insert(slot, stack.clone());
+        }
         stack
-    }
-}
-
-fn mapping_class(event: &Event) -> MappingClass {
-    if event.flags & abi::EVENT_NESTED != 0 {
-        MappingClass::Arena
-    } else if event.map_flags & MAP_STACK != 0 {
-        MappingClass::ThreadStack
-    } else {
-        MappingClass::Mmap
     }
 }
 

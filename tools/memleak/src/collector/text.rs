@@ -1,12 +1,13 @@
 //! The text of the process: what is mapped where, what came since the last look, and where frames
 //! of a stack can lie at all.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use memtools::target::mapping_events::{MappingEvent, MappingEvents};
+use memtools::target::mapping_events::{Batch, MappingEvent, MappingEvents};
 use memtools::target::mappings::{Mapping, Mappings, Record, read_text_mappings};
 use memtools::target::object::{FileId, Object};
 
@@ -22,8 +23,13 @@ pub type Ranges = [(u64, u64); 2];
 /// What the kernel side has to know, or to be attached to.
 #[derive(Debug)]
 pub enum TextChange {
-    /// So many execs there have been.
-    Image(u32),
+    /// The process began another image.
+    Image {
+        /// So many execs there have been.
+        images: u32,
+        /// Its name now, not cleaned.
+        comm: String,
+    },
     /// Addresses mean something else from now on.
     Reuse,
     /// Text where none was: from now on it may lie anywhere.
@@ -42,6 +48,10 @@ pub struct Text {
     mappings: Mappings,
     program: Option<FileId>,
     images: u32,
+    /// When the present image began; 0: before the first look.
+    image_ns: u64,
+    /// Files that were handed out as a change.
+    announced: HashSet<FileId>,
     changed: Option<Instant>,
     /// What the kernel side was told; `None`: text can lie anywhere.
     told: Option<Ranges>,
@@ -56,6 +66,8 @@ impl Text {
             mappings: Mappings::default(),
             program: None,
             images: 0,
+            image_ns: 0,
+            announced: HashSet::new(),
             changed: Some(Instant::now()),
             told: None,
             lost: 0,
@@ -67,9 +79,7 @@ impl Text {
         for record in &read_text_mappings(tid)? {
             self.mappings.insert(tid, record, 0);
         }
-        self.program = Object::open(format!("/proc/{tid}/exe").as_ref())
-            .ok()
-            .map(|o| o.id());
+        self.program = program_of(tid);
         Ok(())
     }
 
@@ -83,36 +93,90 @@ impl Text {
         &self.mappings
     }
 
-    /// Records that found no room.
+    /// Mappings whose record found no room, found later or not at all.
     pub fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// Takes in what has happened.
+    /// Takes in what has happened up to now. Can be called at any time, and costs next to nothing
+    /// when nothing has: what the kernel side has seen before the call is explained after it.
     pub fn take(&mut self, tid: u32) -> Vec<TextChange> {
         let batch = self.events.drain();
-        self.lost += batch.lost;
+        self.take_batch(tid, batch)
+    }
+
+    fn take_batch(&mut self, tid: u32, batch: Batch) -> Vec<TextChange> {
         let mut changes = Vec::new();
         for (time, event) in batch.events {
-            self.changed = Some(Instant::now());
             match event {
-                MappingEvent::Exec => {
-                    self.mappings.clear(time);
-                    self.program = None;
-                    self.told = None;
-                    self.images += 1;
-                    changes.push(TextChange::Image(self.images));
+                MappingEvent::Exec { comm } => changes.push(self.begin_image(time, comm)),
+                MappingEvent::Mapped(record) => {
+                    self.map(tid, &record, time, &mut changes);
                 }
-                MappingEvent::Mapped(record) => self.map(tid, &record, time, &mut changes),
             }
+        }
+        if let Some(since) = batch.lost_since {
+            self.look_again(tid, since, batch.read_ns, &mut changes);
         }
         changes
     }
 
-    fn map(&mut self, tid: u32, record: &Record, time: u64, changes: &mut Vec<TextChange>) {
-        if self.mappings.insert(tid, record, time).reuses_addresses {
+    fn begin_image(&mut self, time: u64, comm: String) -> TextChange {
+        self.mappings.clear(time);
+        // What is left was mapped by the new image already.
+        self.program = self.mappings.first_object().map(|object| object.id());
+        self.told = None;
+        self.changed = Some(Instant::now());
+        self.images += 1;
+        self.image_ns = time;
+        let images = self.images;
+        TextChange::Image { images, comm }
+    }
+
+    /// Records of some process were lost: only what is mapped now can tell whether of this one.
+    fn look_again(&mut self, tid: u32, since: u64, now: u64, changes: &mut Vec<TextChange>) {
+        let records = read_text_mappings(tid).unwrap_or_default();
+        if records.is_empty() {
+            // The process has ended, and nobody can tell any more.
+            self.lost += 1;
+            return;
+        }
+        self.program = program_of(tid).or(self.program);
+        let since = since.max(self.image_ns);
+        for record in &records {
+            // Where nothing was, it may have been there since the gap; what is younger than the
+            // gap it has followed.
+            let filled = self.map(tid, record, since, changes);
+            let followed = self.map(tid, record, now, changes);
+            self.lost += u64::from(filled || followed);
+        }
+    }
+
+    /// Returns whether it was new.
+    fn map(&mut self, tid: u32, record: &Record, time: u64, changes: &mut Vec<TextChange>) -> bool {
+        let change = self.mappings.insert(tid, record, time);
+        if change.reuses_addresses {
             changes.push(TextChange::Reuse);
         }
+        if change.is_new {
+            self.changed = Some(Instant::now());
+            self.check_told(record, changes);
+        }
+        let mapping = self.mappings.find(record.start, time.max(self.image_ns));
+        if let Some(object) = mapping.and_then(|mapping| mapping.object.clone()) {
+            // The first file that an image maps is the program.
+            let program = *self.program.get_or_insert(object.id());
+            let is_program = program == object.id();
+            // It may have come between the look that made the plan and the first one here.
+            let is_unheard_of = self.announced.insert(object.id());
+            if change.is_new || is_unheard_of {
+                changes.push(TextChange::Object { object, is_program });
+            }
+        }
+        change.is_new
+    }
+
+    fn check_told(&mut self, record: &Record, changes: &mut Vec<TextChange>) {
         let is_outside = |ranges: &Ranges| {
             !ranges
                 .iter()
@@ -121,13 +185,6 @@ impl Text {
         if self.told.as_ref().is_some_and(is_outside) {
             self.told = None;
             changes.push(TextChange::Elsewhere);
-        }
-        let mapping = self.mappings.find(record.start, time);
-        if let Some(object) = mapping.and_then(|mapping| mapping.object.clone()) {
-            // The first file that an image maps is the program.
-            let program = *self.program.get_or_insert(object.id());
-            let is_program = program == object.id();
-            changes.push(TextChange::Object { object, is_program });
         }
     }
 
@@ -185,5 +242,124 @@ impl Text {
             .object
             .as_ref()
             .is_some_and(|object| Some(object.id()) == self.program)
+    }
+}
+
+fn program_of(tid: u32) -> Option<FileId> {
+    let program = Object::open(format!("/proc/{tid}/exe").as_ref());
+    program.ok().map(|object| object.id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text() -> Text {
+        Text::new(MappingEvents::default())
+    }
+
+    fn exec(time: u64) -> (u64, MappingEvent) {
+        let comm = "new".to_owned();
+        (time, MappingEvent::Exec { comm })
+    }
+
+    fn batch(events: Vec<(u64, MappingEvent)>) -> Batch {
+        Batch {
+            events,
+            ..Batch::default()
+        }
+    }
+
+    /// Our own text, as records.
+    fn own_records() -> Vec<Record> {
+        read_text_mappings(std::process::id()).unwrap()
+    }
+
+    fn own_program() -> Record {
+        let id = program_of(std::process::id()).unwrap();
+        let mut records = own_records().into_iter();
+        records.find(|r| r.file.inode == id.inode).unwrap()
+    }
+
+    #[test]
+    fn the_first_file_of_an_image_is_its_program_even_if_its_exec_comes_late() {
+        let (tid, record) = (std::process::id(), own_program());
+        for late in [false, true] {
+            let mut text = text();
+            text.program = Some(FileId::new(1, 2, 3));
+            let mapped = (20, MappingEvent::Mapped(record.clone()));
+            let mut events = vec![exec(10), mapped];
+            if late {
+                events.reverse();
+            }
+            let changes = text.take_batch(tid, batch(events));
+            assert_eq!(changes.len(), 2);
+            let image = changes
+                .iter()
+                .any(|c| matches!(c, TextChange::Image { images: 1, comm } if comm == "new"));
+            assert!(image, "{changes:?}");
+            assert_eq!(text.program, program_of(tid));
+            assert_eq!(text.mappings.current().count(), 1);
+        }
+    }
+
+    #[test]
+    fn what_is_mapped_already_is_no_change() {
+        let (tid, record) = (std::process::id(), own_program());
+        let mut text = text();
+        text.read(tid).unwrap();
+        text.changed = None;
+        let again = |time| batch(vec![(time, MappingEvent::Mapped(record.clone()))]);
+        // Once, because the plan may have been made before it came.
+        let changes = text.take_batch(tid, again(10));
+        assert!(matches!(
+            changes[..],
+            [TextChange::Object {
+                is_program: true,
+                ..
+            }]
+        ));
+        assert!(text.take_batch(tid, again(20)).is_empty());
+        assert!(text.changed.is_none());
+    }
+
+    #[test]
+    fn lost_is_only_what_was_not_known() {
+        let tid = std::process::id();
+        let gap = || Batch {
+            lost_since: Some(5),
+            read_ns: 50,
+            ..Batch::default()
+        };
+        let mut text = text();
+        text.read(tid).unwrap();
+        assert!(
+            text.take_batch(tid, gap())
+                .iter()
+                .all(|c| matches!(c, TextChange::Object { .. }))
+        );
+        assert_eq!(text.lost(), 0);
+
+        let mut record = own_program();
+        record.path = "another".into();
+        record.file = FileId::new(0, 0, 0);
+        text.mappings.insert(tid, &record, 20);
+        let changes = text.take_batch(tid, gap());
+        assert!(matches!(
+            changes[..],
+            [TextChange::Reuse, TextChange::Object { .. }]
+        ));
+        assert_eq!(text.lost(), 1);
+        let found = |time| {
+            text.mappings
+                .find(record.start, time)
+                .unwrap()
+                .object
+                .is_some()
+        };
+        assert_eq!([found(10), found(30), found(50)], [true, false, true]);
+
+        text.take_batch(u32::MAX, gap());
+        assert_eq!(text.lost(), 2);
     }
 }

@@ -184,7 +184,7 @@ fn events(out: &mut String, report: &Report) {
 fn load(out: &mut String, load: &ProbeLoad) {
     let share = match load.cpu_percent {
         Some(percent) => format!("about {percent:.1} % of the target's CPU time"),
-        None => "the target used no CPU time".to_owned(),
+        None => "its share of the target's CPU time could not be measured".to_owned(),
     };
     line(
         out,
@@ -211,7 +211,7 @@ fn loss(out: &mut String, loss: &Loss) {
         ),
         (
             loss.missed_returns,
-            "calls that never came back (longjmp, an exception): their result is unknown"
+            "calls whose return was not seen (longjmp, an exception): their result is unknown"
                 .to_owned(),
         ),
         (
@@ -234,6 +234,14 @@ fn loss(out: &mut String, loss: &Loss) {
         (
             loss.trace_events,
             "lines of -t missing: ring buffer full".to_owned(),
+        ),
+        (
+            loss.blind_ms,
+            "ms without probes: the thread that carried them exited".to_owned(),
+        ),
+        (
+            loss.skipped_runs,
+            "runs of tracepoint programs skipped by the kernel".to_owned(),
         ),
         (
             loss.text_mappings,
@@ -288,7 +296,7 @@ fn frame_text(frame: &Frame) -> String {
     }
     let _ = write!(text, " [{}]", frame.module);
     if let Some(file) = &frame.file {
-        let _ = write!(text, " {}", file.display());
+        let _ = write!(text, " {file}");
         if let Some(line) = frame.line {
             let _ = write!(text, ":{line}");
         }
