@@ -4,6 +4,9 @@
 #![allow(clippy::expect_used)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 
 use memtools_tests::{Memleak, Outcome, path_of, skip, wait_until};
 
@@ -100,6 +103,166 @@ fn the_command_runs_as_another_user() {
     };
     let outcome = Outcome::of(&["--json", "--user", "nobody", "--", "id", "-u"]).expect_code(0);
     assert!(outcome.stdout.iter().any(|line| line == uid), "{outcome:?}");
+}
+
+/// A file with these bytes that everybody may execute.
+fn executable(directory: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = directory.join(name);
+    fs::write(&path, bytes).expect("the directory is ours");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the file is ours");
+    path
+}
+
+/// The linker that a program names is the program's choice, and would run as root.
+#[test]
+fn a_programs_own_linker_is_not_run() {
+    const NAME: &str = "a_programs_own_linker_is_not_run";
+    const LINKER: &[u8] = b"/lib64/ld-linux-x86-64.so.2\0";
+    let program = fs::read(path_of("exits").expect("build.rs has built it")).expect("it is there");
+    let Some(place) = program.windows(LINKER.len()).position(|b| b == LINKER) else {
+        skip(NAME, "another dynamic linker");
+        return;
+    };
+    let directory = tempfile::tempdir_in("/tmp").expect("a temporary directory");
+    let directory = directory.path();
+    let mark = directory.join("ran");
+    let script = format!("#!/bin/sh\ntouch {}\n", mark.display());
+    let hostile = executable(directory, "ld", script.as_bytes());
+    let mut name = hostile.into_os_string().into_encoded_bytes();
+    assert!(name.len() < LINKER.len());
+    name.resize(LINKER.len(), 0);
+    let mut image = program;
+    image[place..place + LINKER.len()].copy_from_slice(&name);
+    let image = executable(directory, "hostile", &image);
+    let outcome = Outcome::of(&["--explain", "--", image.to_str().expect("it is text")]);
+    assert!(!mark.exists(), "{outcome:?}");
+}
+
+#[test]
+fn what_cannot_run_has_the_exit_code_of_shells() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let text = executable(directory.path(), "text", b"echo hello\n");
+    let outcome = Outcome::of(&["--", text.to_str().expect("it is text")]).expect_code(126);
+    let said = outcome.stderr.join("\n");
+    assert!(said.contains("no ELF header and no #! line"), "{said}");
+    let missing = directory.path().join("missing");
+    Outcome::of(&["--", missing.to_str().expect("it is text")]).expect_code(127);
+}
+
+/// Only root may execute it, which shows when the child has become somebody else.
+#[test]
+fn what_the_user_may_not_run_is_said_so() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let script = executable(directory.path(), "script", b"#!/bin/sh\n");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).expect("it is ours");
+    let script = script.to_str().expect("it is text");
+    Outcome::of(&["--", script]).expect_code(0);
+    let outcome = Outcome::of(&["--user", "nobody", "--", script]).expect_code(126);
+    let said = outcome.stderr.join("\n");
+    assert!(said.contains("Permission denied"), "{said}");
+}
+
+/// Counts the SIGINTs that it gets, and ends by itself at the word `end`.
+const COUNTS_INTERRUPTS: &str = "trap 'echo interrupted; more=1' INT; echo ready; \
+     while more=; read word && exit 5; [ \"$more\" ]; do :; done";
+
+fn counting() -> Memleak {
+    let args = ["-o", "0", "--", "sh", "-c", COUNTS_INTERRUPTS];
+    let mut memleak = Memleak::spawn(Memleak::command(&args));
+    memleak.wait_tracing();
+    memleak.wait_stdout("ready");
+    memleak
+}
+
+/// `kill -INT` reaches only the tool: the command gets it from there.
+#[test]
+fn an_interrupt_from_elsewhere_is_passed_on() {
+    let mut memleak = counting();
+    memleak.signal(libc::SIGINT);
+    memleak.wait_stderr("waiting for the command");
+    memleak.wait_stdout("interrupted");
+    memleak.tell("end");
+    memleak.outcome().expect_code(5);
+}
+
+#[test]
+fn the_second_interrupt_kills_the_command() {
+    let mut memleak = counting();
+    memleak.signal(libc::SIGINT);
+    memleak.wait_stdout("interrupted");
+    memleak.signal(libc::SIGINT);
+    memleak.outcome().expect_code(128 + libc::SIGKILL);
+}
+
+/// The two ends of a new terminal.
+fn terminal() -> (std::fs::File, std::fs::File) {
+    use std::os::fd::FromRawFd;
+    let (mut ours, mut its) = (0, 0);
+    // SAFETY: writes two descriptors into our variables.
+    let opened = unsafe {
+        libc::openpty(
+            &raw mut ours,
+            &raw mut its,
+            std::ptr::null_mut(),
+            std::ptr::null(),
+            std::ptr::null(),
+        )
+    };
+    assert_eq!(opened, 0);
+    // SAFETY: just opened, and nobody else's.
+    unsafe { (fs::File::from_raw_fd(ours), fs::File::from_raw_fd(its)) }
+}
+
+/// Ctrl-C is for the whole group, and passing it on would double it.
+#[test]
+fn an_interrupt_from_the_terminal_comes_once() {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    let (mut ours, its) = terminal();
+    let args = ["-o", "0", "--", "sh", "-c", COUNTS_INTERRUPTS];
+    let mut command = Memleak::command(&args);
+    let fd = its.as_raw_fd();
+    // SAFETY: two system calls.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::setsid() < 0 || libc::ioctl(fd, libc::TIOCSCTTY, 0) < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    let mut memleak = Memleak::spawn(command);
+    memleak.wait_tracing();
+    memleak.wait_stdout("ready");
+    ours.write_all(b"\x03").expect("the terminal is open");
+    memleak.wait_stderr("waiting for the command");
+    memleak.wait_stdout("interrupted");
+    memleak.tell("end");
+    let outcome = memleak.outcome().expect_code(5);
+    let more = outcome.stdout.iter().filter(|line| *line == "interrupted");
+    assert_eq!(more.count(), 1, "{outcome:?}");
+}
+
+#[test]
+fn what_it_waits_for_after_its_end_is_said() {
+    let args = ["--duration", "0.2", "--", "sh", "-c", "read word; exit 5"];
+    let mut memleak = Memleak::spawn(Memleak::command(&args));
+    memleak.wait_stderr("detached; waiting for the command to end");
+    assert!(!memleak.has_ended());
+    memleak.tell("end");
+    memleak.outcome().expect_code(5);
+}
+
+/// A check that passes because it saw too little would be worse than none.
+#[test]
+fn fail_above_warns_when_something_was_lost() {
+    const WARNING: &str = "may be too low";
+    let warns = |flags: &[&str]| {
+        let outcome = run(&[flags, &["--fail-above", "1G"]].concat(), "exits", &[]).expect_code(7);
+        outcome.stderr.iter().any(|line| line.contains(WARNING))
+    };
+    assert!(warns(&["--max-allocs", "1"]));
+    assert!(!warns(&[]));
 }
 
 /// However early the tool is killed, the child runs on or ends, and is not left waiting.

@@ -125,6 +125,67 @@ fn every_event_is_printed() {
 }
 
 #[test]
+fn every_event_is_an_object_with_json() {
+    let outcome = trace_basic(&["-t", "--json"]);
+    let lines = outcome.stdout.iter();
+    let objects: Vec<serde_json::Value> = lines
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line:?}: {e}")))
+        .collect();
+    let of_kind = |kind: &str| objects.iter().filter(|o| o["kind"] == kind).count();
+    assert!(of_kind("alloc") >= 10 && of_kind("free") >= 10);
+    let events = objects.iter().filter(|o| o["type"] == "event");
+    for event in events {
+        let time = event["time"].as_str().expect("a text");
+        assert_eq!(time.len(), "2000-01-01T00:00:00.000000Z".len(), "{time}");
+        assert!(event["addr"].as_str().expect("a text").starts_with("0x"));
+        assert!(event["tid"].is_u64() && event["bytes"].is_u64());
+    }
+}
+
+/// Nobody reads what `-t` prints: the memory that waits is bounded, and a second Ctrl-C ends it.
+#[test]
+fn a_reader_that_does_not_read_is_left() {
+    let mut workload = Workload::start("busy", NO_ARGS);
+    let mut command = Memleak::command(&["-p", &workload.pid().to_string(), "-t"]);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("memleak starts");
+    let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+    let said: Vec<_> = stderr.lines().take(1).collect();
+    assert_eq!(said.len(), 1);
+    workload.run();
+    let pid = child.id();
+    // The main thread waits for the pipe.
+    let wchan = format!("/proc/{pid}/task/{pid}/syscall");
+    wait_until("the pipe is full", || {
+        let syscall = std::fs::read_to_string(&wchan).unwrap_or_default();
+        syscall.starts_with(&format!("{} ", libc::SYS_write))
+    });
+    for _ in 0..2 {
+        // SAFETY: our own child, which has not been waited for.
+        assert_eq!(unsafe { libc::kill(pid as i32, libc::SIGINT) }, 0);
+        // Signals of one number that wait are one.
+        let taken = format!("/proc/{pid}/status");
+        wait_until("the signal is taken", || {
+            let status = std::fs::read_to_string(&taken).unwrap_or_default();
+            let pending = status.lines().find_map(|l| l.strip_prefix("ShdPnd:"));
+            pending.is_none_or(|mask| mask.trim().bytes().all(|digit| digit == b'0'))
+        });
+    }
+    let mut status = None;
+    wait_until("memleak ends", || {
+        status = child.try_wait().expect("it is our child");
+        status.is_some()
+    });
+    assert_eq!(status.and_then(|s| s.code()), Some(128 + libc::SIGINT));
+    assert_no_probe_left(workload.pid());
+    workload.quit();
+}
+
+#[test]
 fn what_it_costs_and_what_else_grew_is_said() {
     let outcome = trace_basic(&[]);
     let text = outcome.stdout.join("\n").to_lowercase();

@@ -67,7 +67,7 @@ mod trial {
         let mut links = Links::default();
         links.extend(trial.attach_entry(child.pid as u32, probe)?);
         links.extend(trial.attach_return(child.pid as u32, probe)?);
-        let is_harmed = child.is_harmed();
+        let is_harmed = child.let_go();
         // Taking probes out waits for the kernel (50 to 250 ms), and nobody has to wait for that.
         std::thread::spawn(move || drop(links));
         Ok(is_harmed?)
@@ -101,8 +101,8 @@ mod trial {
             }
         }
 
-        /// Lets it go, and looks how it ends.
-        pub fn is_harmed(mut self) -> io::Result<bool> {
+        /// Lets it go; returns whether it was killed.
+        pub fn let_go(mut self) -> io::Result<bool> {
             self.gate.write_all(&[1])?;
             let status = self.wait()?;
             if libc::WIFSIGNALED(status) {
@@ -235,8 +235,8 @@ mod tests {
         }
         let forbidden = libc::SYS_getppid as u32;
         let trial = |call| trial::Child::fork(forbidden, call).unwrap();
-        assert!(trial(ask_for_parent).is_harmed().unwrap());
-        assert!(!trial(|| ()).is_harmed().unwrap());
+        assert!(trial(ask_for_parent).let_go().unwrap());
+        assert!(!trial(|| ()).let_go().unwrap());
         // One that is never let go is no zombie.
         drop(trial(|| ()));
     }

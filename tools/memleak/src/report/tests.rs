@@ -60,7 +60,9 @@ fn a_report_with_losses_blocks_and_few_stacks() {
         threads: 7,
         mapping_events: 8,
         trace_events: 9,
-        text_mappings: 10,
+        blind_ms: 10,
+        skipped_runs: 11,
+        text_mappings: 12,
     };
     report.snapshot.mappings.maps = 5;
     report.snapshot.load.cpu_percent = None;
