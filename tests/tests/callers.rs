@@ -162,3 +162,17 @@ fn stacks_can_be_made_shorter() {
         assert!(stack.frames.len() <= 10, "{}", stack.frames.len());
     }
 }
+
+/// A record of a mapping is also made for mprotect: it takes no name away.
+#[test]
+fn names_survive_mprotect_of_text() {
+    let report = trace("mprotect", NO_ARGS, &[])
+        .agrees()
+        .lost_nothing()
+        .report();
+    for function in ["leak_before", "leak_after", "leak_copies"] {
+        for stack in report.stacks_of(function) {
+            assert!(stack.has("main"), "{:#?}", stack.frames);
+        }
+    }
+}

@@ -34,6 +34,15 @@ fn a_program_that_ends_at_once_has_all_its_names() {
     outcome.report().agrees_with(&truth);
 }
 
+/// Nobody frees a block after the end: none is too young to be shown then.
+#[test]
+fn what_was_allocated_last_counts_at_the_end() {
+    let program = memtools_tests::workloads_dir().join("exits");
+    let program = program.to_str().expect("a path of letters");
+    let outcome = Outcome::of(&["--json", "--", program]).expect_code(7);
+    outcome.report().agrees_with(&outcome.truth());
+}
+
 #[test]
 fn a_signal_that_ends_the_command_is_passed_on() {
     for (mode, signal) in [

@@ -40,6 +40,24 @@ fn thread_stacks_and_arenas_are_no_leaks() {
 }
 
 #[test]
+fn arenas_that_are_made_inside_free_are_no_leaks() {
+    let report = trace("free_first", &[] as &[&str], &[])
+        .agrees()
+        .lost_nothing()
+        .report();
+    let stacks = report.stacks();
+    let mapped: Vec<_> = stacks
+        .iter()
+        .filter(|stack| stack.class == Class::Mmap)
+        .collect();
+    assert!(mapped.is_empty(), "{mapped:#?}");
+    assert!(
+        stacks.iter().any(|stack| stack.class == Class::Arena),
+        "{stacks:#?}"
+    );
+}
+
+#[test]
 fn totals_are_those_of_heap_and_mappings() {
     for mode in ["heap", "maps", "stacks"] {
         let report = trace("bigblocks", &[mode], &[]).report();

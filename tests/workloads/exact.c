@@ -193,6 +193,8 @@ NOINLINE void fail_to_realloc(char *const blocks[4])
 		memset(block, 'x', 333);
 		refused(realloc(keep(block), hidden(PTRDIFF_MAX)));
 		refused(reallocarray(keep(block), hidden(SIZE_MAX / 2), hidden(3)));
+		/* Their product is 0 to whoever does not look. */
+		refused(reallocarray(keep(block), hidden(1UL << 33), hidden(1UL << 31)));
 		CHECK(block[332] == 'x');
 	}
 	truth("leak_realloc_refused", 4 * 333, 4);

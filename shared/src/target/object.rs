@@ -107,11 +107,12 @@ impl Object {
         }
     }
 
-    /// Whether a user means this object by `name`: its path, its file name, or the library's
+    /// Whether a user means this object by `name`: its path as its process or as we see it, its file name, or the library's
     /// short name (`c` and `libc` for libc.so.6, `jemalloc` for libjemalloc.so.2).
     pub fn is_called(&self, name: &str) -> bool {
         if name.contains('/') {
-            return Self::open(Path::new(name)).is_ok_and(|other| other.id == self.id);
+            return self.path == Path::new(name)
+                || Self::open(Path::new(name)).is_ok_and(|other| other.id == self.id);
         }
         let own = self.name();
         let stem = own.split(['.', '-']).next().unwrap_or(&own);

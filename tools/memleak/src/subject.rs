@@ -4,14 +4,15 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use memtools::attach::{self, Uprobes};
-use memtools::cli::UserError;
-use memtools::target::Target;
+use anyhow::{Context, Result, bail};
+use memtools::attach::{self, Uprobes, has_seccomp_filter, return_probes_harm_seccomp};
+use memtools::cli::{UserError, note};
 use memtools::target::command::{Child, Program, User};
+use memtools::target::elf::ElfObject;
 use memtools::target::mapping_events::MappingEvents;
 use memtools::target::mappings::{Mappings, read_text_mappings};
 use memtools::target::object::Object;
+use memtools::target::{Target, TargetError};
 
 use crate::cli::{Cli, Subject};
 use crate::collector::{Kernel, Options, Session, Setup, describe, table_cost};
@@ -28,6 +29,8 @@ pub struct Started {
 struct Objects {
     all: Vec<Arc<Object>>,
     program: Option<Arc<Object>>,
+    /// Libraries will come that are not known yet: they get their probes when they are mapped.
+    more_will_come: bool,
 }
 
 impl Objects {
@@ -42,7 +45,11 @@ impl Objects {
         let program = Object::open(Path::new(&format!("/proc/{tid}/exe"))).ok();
         let all = mappings.current_objects();
         let program = program.and_then(|p| all.iter().find(|o| o.id() == p.id()).cloned());
-        Ok(Self { all, program })
+        Ok(Self {
+            all,
+            program,
+            more_will_come: false,
+        })
     }
 
     fn of_program(program: &Program, user: Option<&User>) -> Self {
@@ -51,13 +58,16 @@ impl Objects {
             .into_iter()
             .filter_map(|path| Object::open(&path).ok());
         let all: Vec<Arc<Object>> = opened.map(Arc::new).collect();
+        let is_dynamic =
+            ElfObject::open(&program.image).is_ok_and(|elf| elf.interpreter().is_some());
         Self {
             program: all.first().cloned(),
+            more_will_come: is_dynamic && all.len() == 1,
             all,
         }
     }
 
-    /// An object that `-O` names by its path need not be mapped yet.
+    /// An object that `-O` names by its path need not be among those a command starts with.
     fn add_named(&mut self, name: Option<&str>) {
         let Some(name) = name.filter(|name| name.contains('/')) else {
             return;
@@ -76,7 +86,8 @@ impl Objects {
             &options.allocator,
             uprobes,
         );
-        if plan.has_allocator() {
+        let is_named = options.allocator.object.is_some() || !options.allocator.prefix.is_empty();
+        if plan.has_allocator() || self.more_will_come && !is_named {
             return Ok(plan);
         }
         let looked_for = match &options.allocator.object {
@@ -94,7 +105,7 @@ impl Objects {
 
 /// Prints what would be attached.
 pub fn explained(cli: &Cli, options: &Options) -> Result<String> {
-    let (mut objects, whose, any_thread) = match cli.subject()? {
+    let (objects, whose, any_thread) = match cli.subject()? {
         Subject::Process(pid) => {
             let target = Target::new(pid)?;
             (
@@ -106,14 +117,11 @@ pub fn explained(cli: &Cli, options: &Options) -> Result<String> {
         Subject::Command(words) => {
             let program = Program::find(&words)?;
             let user = cli.user.as_deref().map(User::named).transpose()?;
-            (
-                Objects::of_program(&program, user.as_ref()),
-                program.image.display().to_string(),
-                false,
-            )
+            let mut objects = Objects::of_program(&program, user.as_ref());
+            objects.add_named(cli.obj.as_deref());
+            (objects, program.image.display().to_string(), false)
         }
     };
-    objects.add_named(cli.obj.as_deref());
     let uprobes = Uprobes::find(any_thread)?;
     let plan = objects.plan(options, &uprobes, &whose)?;
     Ok(explain::text(&whose, &plan, &uprobes, &table_cost(options)))
@@ -122,18 +130,40 @@ pub fn explained(cli: &Cli, options: &Options) -> Result<String> {
 /// Puts the probes in, and lets the command go if there is one.
 pub fn start(cli: &Cli, options: &Options) -> Result<Started> {
     match cli.subject()? {
-        Subject::Process(pid) => start_on_process(pid, cli, options),
+        Subject::Process(pid) => start_on_process(pid, options).map_err(|error| {
+            // Whatever failed then, this is why.
+            match Target::new(pid) {
+                Err(TargetError::NoSuchProcess(_) | TargetError::Zombie(_))
+                    if error.downcast_ref::<TargetError>().is_none() =>
+                {
+                    UserError::usage(format!("process {pid} ended while memleak attached")).into()
+                }
+                _ => error,
+            }
+        }),
         Subject::Command(words) => start_command(&words, cli, options),
     }
 }
 
-fn start_on_process(pid: u32, cli: &Cli, options: &Options) -> Result<Started> {
+/// On some kernels (6.11 to 6.13) a return probe ends in a system call of its own, which a seccomp
+/// filter does not know and answers by killing the process.
+fn check_seccomp(uprobes: &Uprobes, pid: u32) -> Result<()> {
+    if has_seccomp_filter(pid) && return_probes_harm_seccomp(uprobes.way)? {
+        bail!(
+            "process {pid} runs under a seccomp filter, and on this kernel return probes would \
+             have it killed (repaired in Linux 6.14): it is left alone"
+        );
+    }
+    Ok(())
+}
+
+fn start_on_process(pid: u32, options: &Options) -> Result<Started> {
     let target = Target::new(pid)?;
     let whose = format!("process {pid}");
     let mapping_events = open_mapping_events(pid)?;
     let uprobes = Uprobes::find(target.leader_is_dead())?;
-    let mut objects = Objects::of_process(&target)?;
-    objects.add_named(cli.obj.as_deref());
+    check_seccomp(&uprobes, pid)?;
+    let objects = Objects::of_process(&target)?;
     let plan = objects.plan(options, &uprobes, &whose)?;
     let session = begin(target, options, uprobes, mapping_events, plan, &objects.all)?;
     Ok(Started {
@@ -147,6 +177,12 @@ fn start_command(words: &[OsString], cli: &Cli, options: &Options) -> Result<Sta
     let user = cli.user.as_deref().map(User::named).transpose()?;
     // Before the fork: afterwards a failure would leave a child to be ended.
     let uprobes = Uprobes::find(false)?;
+    if return_probes_harm_seccomp(uprobes.way)? {
+        note(
+            "memleak: note: on this kernel return probes kill a process that sets itself a seccomp \
+             filter (repaired in Linux 6.14)",
+        );
+    }
     let mut objects = Objects::of_program(&program, user.as_ref());
     objects.add_named(cli.obj.as_deref());
     let plan = objects.plan(options, &uprobes, &program.image.display().to_string())?;
