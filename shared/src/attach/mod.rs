@@ -8,7 +8,6 @@ pub use seccomp::{has_seccomp_filter, return_probes_harm_seccomp};
 pub use self_test::{ProbeCost, Uprobes};
 pub use uprobe::{AttachError, Kind, Links, Probe, Way, attach};
 
-use std::io;
 use std::path::Path;
 
 use libbpf_rs::btf::types::Struct;
@@ -101,15 +100,6 @@ pub fn has_attach_cookie() -> bool {
     ProgramType::Kprobe
         .is_helper_supported(libbpf_rs::libbpf_sys::BPF_FUNC_get_attach_cookie)
         .unwrap_or(false)
-}
-
-/// The PID namespace of this process as `(device, inode)`, or `None` in the initial one.
-pub fn pid_namespace() -> io::Result<Option<(u64, u64)>> {
-    use std::os::unix::fs::MetadataExt;
-    /// PROC_PID_INIT_INO in linux/proc_ns.h.
-    const INITIAL: u64 = 0xEFFF_FFFC;
-    let metadata = std::fs::metadata("/proc/self/ns/pid")?;
-    Ok((metadata.ino() != INITIAL).then(|| (metadata.dev(), metadata.ino())))
 }
 
 /// Keeps libbpf's own messages off the terminal; errors carry what matters.

@@ -126,7 +126,8 @@ impl<'a> Run<'a> {
         if self.was_detached || hides_memory(&self.last_loss) {
             note("memleak: warning: --fail-above saw only a part, its figure may be too low");
         }
-        Ok(if self.last_total > limit {
+        // A command that failed by itself says more than that it leaked.
+        Ok(if code == 0 && self.last_total > limit {
             EXIT_LEAK
         } else {
             code

@@ -45,7 +45,7 @@ const TEXT_ANYWHERE: u64 = 1 << 62;
 
 /// BPF_F_NO_PREALLOC in linux/bpf.h.
 const NO_PREALLOC: u32 = 1;
-/// Threads before 6.1, where the table is there at once: 400 bytes each.
+/// Threads before 6.1, where the table is there at once: 2 KiB each.
 const PREALLOCATED_THREADS: u32 = 8192;
 
 /// The loaded and attached programs.

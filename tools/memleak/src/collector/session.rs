@@ -34,6 +34,7 @@ const MAP_NORESERVE: u32 = 0x4000;
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// A process whose probes are in.
+#[allow(clippy::struct_excessive_bools)] // facts that have nothing to do with each other
 pub struct Session {
     target: Target,
     options: Options,
