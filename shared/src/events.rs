@@ -56,6 +56,17 @@ fn capacity(ring_bytes: usize, record_bytes: usize) -> usize {
     ring_bytes.div_ceil(HEADER + record_bytes.next_multiple_of(8))
 }
 
+/// The time that events carry: CLOCK_MONOTONIC, in nanoseconds.
+pub fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes into our own variable.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// What [`wait_readable`] was woken by.
 pub type Ready = Vec<bool>;
 

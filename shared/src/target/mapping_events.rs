@@ -112,7 +112,7 @@ impl MappingEvents {
         let mut batch = Batch {
             events: std::mem::take(&mut self.held_back),
             lost_since: None,
-            read_ns: monotonic_ns(),
+            read_ns: crate::events::monotonic_ns(),
         };
         for buffer in &mut self.buffers {
             let mut last_ns = buffer.last_ns;
@@ -129,16 +129,6 @@ impl MappingEvents {
         batch.events.sort_by_key(|(time, _)| *time);
         batch
     }
-}
-
-fn monotonic_ns() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: writes into our own variable.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 fn number(body: &[u8], at: usize) -> Option<u32> {

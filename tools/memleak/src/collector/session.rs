@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use memtools::attach::Way;
-use memtools::events::EventReader;
+use memtools::events::{EventReader, monotonic_ns};
 use memtools::process;
 use memtools::symbols::Location;
 use memtools::target::Target;
@@ -554,14 +554,4 @@ fn resolve(kernel: &Kernel, mappings: &Mappings, slot: u32) -> Stack {
         is_cut: raw.flags & abi::STACK_CUT != 0 || locations.len() < depth,
         locations,
     }
-}
-
-fn monotonic_ns() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: writes into our own variable.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
