@@ -88,17 +88,8 @@ static __always_inline int enter_posix_memalign(struct pt_regs *ctx, u64 out, u6
  */
 static __always_inline void take_old_block(struct call *call, u64 address)
 {
-	struct block_key key = key_of(address);
-	struct block *old = bpf_map_lookup_elem(&blocks, &key);
-
 	call->pointer = address;
-	if (!old) {
-		call->flags |= CALL_OLD_UNTRACKED;
-		return;
-	}
-	call->old = *old;
-	call->flags |= CALL_HAS_OLD;
-	bpf_map_delete_elem(&blocks, &key);
+	call->flags |= take_block(address, &call->old) ? CALL_HAS_OLD : CALL_OLD_UNTRACKED;
 }
 
 static __always_inline int enter_realloc(struct pt_regs *ctx, u64 old, u64 bytes)
@@ -141,11 +132,9 @@ static __always_inline bool leave_realloc(u64 task, const struct call *call, u64
 {
 	/* glibc's realloc(p, 0) frees p and returns NULL. */
 	if (!block && (call->bytes || !call->pointer)) {
-		struct block_key key = key_of(call->pointer);
-
 		COUNT(counters, COUNTER_FAILED);
 		if (call->flags & CALL_HAS_OLD)
-			bpf_map_update_elem(&blocks, &key, &call->old, BPF_NOEXIST);
+			put_block(call->pointer, &call->old);
 		return false;
 	}
 	if (call->flags & CALL_HAS_OLD) {
@@ -232,18 +221,14 @@ static __noinline int leave_call(struct pt_regs *ctx)
 
 static __always_inline int enter_free(struct pt_regs *ctx)
 {
-	u64 address = REGS_ARG1(ctx), bytes;
+	u64 address = REGS_ARG1(ctx);
 	u64 task = current_task();
 	struct thread *thread;
-	struct block_key key;
-	struct block *block;
-	u32 slot;
+	struct block block;
 
 	if (!address || !is_target(task))
 		return 0;
-	key = key_of(address);
-	block = bpf_map_lookup_elem(&blocks, &key);
-	if (!block) {
+	if (!take_block(address, &block)) {
 		/* realloc lets go of its old block, which was taken out at its entry. */
 		thread = thread_of(task);
 		if (thread && is_inside_call(&thread->call, REGS_SP(ctx), REGS_IP(ctx)))
@@ -253,13 +238,9 @@ static __always_inline int enter_free(struct pt_regs *ctx)
 			thread->freed = address;
 		return 0;
 	}
-	slot = block->stack;
-	bytes = block->bytes;
-	if (bpf_map_delete_elem(&blocks, &key))
-		return 0;
-	account_free(slot, bytes);
-	trace_block(task, EVENT_FREE, address, bytes, slot);
-	if (bytes >= LARGE_BLOCK) {
+	account_free(block.stack, block.bytes);
+	trace_block(task, EVENT_FREE, address, block.bytes, block.stack);
+	if (block.bytes >= LARGE_BLOCK) {
 		thread = thread_of(task);
 		if (thread)
 			thread->freed = address;
@@ -360,7 +341,7 @@ SEC("uprobe")
 int unload_enter(struct pt_regs *ctx)
 {
 	if (is_target(current_task()))
-		ADD(&epoch, 1);
+		add(&epoch, 1);
 	return 0;
 }
 

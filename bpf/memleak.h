@@ -53,6 +53,23 @@ struct block {
 	u32 reserved;
 };
 
+#define SET_WAYS	     2
+#define SET_GENERATION_SHIFT 56
+#define SET_STACK_SHIFT	     40
+
+/*
+ * A cache line of blocks. To read one while it changes: its birth, what it is, its key, its birth
+ * again; a key of neither zero nor another image and the same birth twice make it a whole.
+ */
+struct block_set {
+	u64 keys[SET_WAYS]; /* address, and the low byte of the generation; 0: empty */
+	u64 born_ns[SET_WAYS];
+	u64 what[SET_WAYS]; /* size, and the stack's slot */
+	u32 claims[SET_WAYS];
+	u32 overflow; /* its blocks in the hash table, or more */
+	u32 reserved;
+};
+
 struct stack_totals {
 	u64 allocs;
 	u64 alloc_bytes;

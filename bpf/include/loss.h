@@ -6,23 +6,14 @@
 #ifndef MEMTOOLS_LOSS_H
 #define MEMTOOLS_LOSS_H
 
-/*
- * By hand, because newer compilers make a fetching add of __sync_fetch_and_add even where nobody
- * wants the value, and 5.10 refuses that.
- */
-#define ADD(pointer, amount)                                                                       \
-	asm volatile("lock *(u64 *)(%0 + 0) += %1"                                                 \
-		     :                                                                             \
-		     : "r"(pointer), "r"((u64)(amount))                                            \
-		     : "memor"                                                                     \
-		       "y")
+#include "atomic.h"
 
 #define COUNT(map, index)                                                                          \
 	do {                                                                                       \
 		u32 __index = (index);                                                             \
 		u64 *__counter = bpf_map_lookup_elem(&(map), &__index);                            \
 		if (__counter)                                                                     \
-			ADD(__counter, 1);                                                         \
+			add(__counter, 1);                                                         \
 	} while (0)
 
 #define COUNT_BY(map, index, amount)                                                               \
@@ -30,7 +21,7 @@
 		u32 __index = (index);                                                             \
 		u64 *__counter = bpf_map_lookup_elem(&(map), &__index);                            \
 		if (__counter)                                                                     \
-			ADD(__counter, (amount));                                                  \
+			add(__counter, (amount));                                                  \
 	} while (0)
 
 #endif

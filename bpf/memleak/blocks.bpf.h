@@ -3,7 +3,7 @@
 #ifndef MEMTOOLS_MEMLEAK_BLOCKS_BPF_H
 #define MEMTOOLS_MEMLEAK_BLOCKS_BPF_H
 
-#include "memleak/state.bpf.h"
+#include "memleak/sets.bpf.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -26,8 +26,8 @@ static __always_inline void account_alloc(u32 slot, u64 bytes)
 
 	if (!t)
 		return;
-	ADD(&t->allocs, 1);
-	ADD(&t->alloc_bytes, bytes);
+	add(&t->allocs, 1);
+	add(&t->alloc_bytes, bytes);
 }
 
 static __always_inline void account_free(u32 slot, u64 bytes)
@@ -36,8 +36,8 @@ static __always_inline void account_free(u32 slot, u64 bytes)
 
 	if (!t)
 		return;
-	ADD(&t->frees, 1);
-	ADD(&t->free_bytes, bytes);
+	add(&t->frees, 1);
+	add(&t->free_bytes, bytes);
 }
 
 static __always_inline struct block_key key_of(u64 address)
@@ -59,25 +59,71 @@ static __always_inline void trace_block(u64 task, u32 kind, u64 address, u64 byt
 		send(&event, task, LOSS_TRACE_EVENTS);
 }
 
-/* The address was given out again although no free of it was seen. */
-static __always_inline int replace_block(const struct block_key *key, const struct block *block)
+/* -EEXIST when the address has a block already; another error when there is no room for it. */
+static __always_inline int put_block(u64 address, const struct block *block)
 {
-	struct block *old = bpf_map_lookup_elem(&blocks, key);
+	struct block_set *set = set_of(address);
+	struct block_key key = key_of(address);
+	int err;
 
-	if (old)
-		account_free(old->stack, old->bytes);
+	if (!set)
+		return bpf_map_update_elem(&blocks, &key, block, BPF_NOEXIST);
+	if (is_in_set(set, address) || (set->overflow && bpf_map_lookup_elem(&blocks, &key)))
+		return -EEXIST;
+	if (put_in_set(set, address, block))
+		return 0;
+	/* Before it is there: never fewer than there are. */
+	add_ordered(&set->overflow, 1);
+	err = bpf_map_update_elem(&blocks, &key, block, BPF_NOEXIST);
+	if (err)
+		add_ordered(&set->overflow, -1);
+	return err;
+}
+
+static __always_inline bool take_from_hash(u64 address, struct block *block)
+{
+	struct block_key key = key_of(address);
+	struct block *found = bpf_map_lookup_elem(&blocks, &key);
+
+	if (!found)
+		return false;
+	*block = *found;
+	return !bpf_map_delete_elem(&blocks, &key);
+}
+
+/* Whether the address had a block; it has none any more. */
+static __always_inline bool take_block(u64 address, struct block *block)
+{
+	struct block_set *set = set_of(address);
+
+	if (!set)
+		return take_from_hash(address, block);
+	if (take_from_set(set, address, block))
+		return true;
+	if (!set->overflow || !take_from_hash(address, block))
+		return false;
+	add_ordered(&set->overflow, -1);
+	return true;
+}
+
+/* The address was given out again although no free of it was seen. */
+static __noinline int replace_block(u64 address, const struct block *block)
+{
+	struct block old;
+
 	COUNT(counters, LOSS_MISSED_FREES);
-	return bpf_map_update_elem(&blocks, key, block, BPF_ANY);
+	if (take_block(address, &old))
+		account_free(old.stack, old.bytes);
+	return put_block(address, block);
 }
 
 static __always_inline void enter_block(u64 task, u64 address, u64 bytes, u32 slot)
 {
-	struct block_key key = key_of(address);
 	struct block block = {.bytes = bytes, .born_ns = bpf_ktime_get_ns(), .stack = slot};
-	int err = bpf_map_update_elem(&blocks, &key, &block, BPF_NOEXIST);
+	int err = put_block(address, &block);
 
 	if (err == -EEXIST)
-		err = replace_block(&key, &block);
+		err = replace_block(address, &block);
 	if (err) {
 		COUNT(counters, LOSS_ALLOCS);
 		COUNT_BY(counters, LOSS_ALLOC_BYTES, bytes);

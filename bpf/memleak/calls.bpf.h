@@ -15,11 +15,9 @@
 /* realloc never came back: its old block is still the program's. */
 static __noinline void drop_call(struct call *call)
 {
-	struct block_key key = key_of(call->pointer);
-
 	COUNT(counters, LOSS_MISSED_RETURNS);
 	if (call->flags & CALL_HAS_OLD)
-		bpf_map_update_elem(&blocks, &key, &call->old, BPF_NOEXIST);
+		put_block(call->pointer, &call->old);
 	call->function = FUNCTION_NONE;
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
 
 use libbpf_rs::{MapCore, MapFlags};
 use plain::Plain;
@@ -124,35 +125,29 @@ fn word(bytes: &[u8]) -> u64 {
         .map_or(0, |chunk| u64::from_ne_bytes(*chunk))
 }
 
-/// A `BPF_F_MMAPABLE` array, read in place without a system call.
+/// A `BPF_F_MMAPABLE` array in our address space.
 #[derive(Debug)]
-pub struct MappedArray<T> {
+struct Mapping {
     memory: NonNull<libc::c_void>,
     bytes: usize,
     stride: usize,
-    entries: usize,
-    element: PhantomData<T>,
+    elements: usize,
 }
 
-// SAFETY: the mapping is read-only and stays where it is until drop; elements are read by volatile
-// copies, so that it does not matter which thread does it.
-unsafe impl<T: Send> Send for MappedArray<T> {}
+// SAFETY: the mapping stays where it is until drop, and belongs to no thread.
+unsafe impl Send for Mapping {}
 
-impl<T: Plain + Copy> MappedArray<T> {
-    /// Maps an array whose elements are `T`; EINVAL when they have another size.
-    pub fn new(map: &impl MapCore) -> Result<Self, MapError> {
+impl Mapping {
+    fn new(map: &impl MapCore, protection: i32) -> Result<Self, MapError> {
         let stride = (map.value_size() as usize).next_multiple_of(8);
-        let entries = map.max_entries() as usize;
-        let bytes = stride * entries;
-        if map.value_size() as usize != size_of::<T>() {
-            return Err(failed(map, io::Error::from_raw_os_error(libc::EINVAL)));
-        }
-        // SAFETY: a new read-only mapping of a descriptor that we hold; nothing else is touched.
+        let elements = map.max_entries() as usize;
+        let bytes = stride * elements;
+        // SAFETY: a new mapping of a descriptor that we hold; nothing else is touched.
         let memory = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
                 bytes,
-                libc::PROT_READ,
+                protection,
                 libc::MAP_SHARED,
                 map.as_fd().as_raw_fd(),
                 0,
@@ -167,42 +162,84 @@ impl<T: Plain + Copy> MappedArray<T> {
             memory,
             bytes,
             stride,
-            entries,
+            elements,
+        })
+    }
+
+    fn element(&self, index: usize) -> Option<*mut u8> {
+        if index >= self.elements {
+            return None;
+        }
+        // SAFETY: inside the mapping by the check above.
+        Some(unsafe { self.memory.as_ptr().cast::<u8>().add(index * self.stride) })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping; references into it live as long as it at most.
+        unsafe { libc::munmap(self.memory.as_ptr(), self.bytes) };
+    }
+}
+
+/// A `BPF_F_MMAPABLE` array, read in place without a system call.
+#[derive(Debug)]
+pub struct MappedArray<T> {
+    mapping: Mapping,
+    element: PhantomData<T>,
+}
+
+impl<T: Plain + Copy> MappedArray<T> {
+    /// Maps an array whose elements are `T`; EINVAL when they have another size.
+    pub fn new(map: &impl MapCore) -> Result<Self, MapError> {
+        if map.value_size() as usize != size_of::<T>() {
+            return Err(failed(map, io::Error::from_raw_os_error(libc::EINVAL)));
+        }
+        Ok(Self {
+            mapping: Mapping::new(map, libc::PROT_READ)?,
             element: PhantomData,
         })
     }
 
     /// How many elements there are.
     pub fn len(&self) -> usize {
-        self.entries
+        self.mapping.elements
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.entries == 0
+        self.mapping.elements == 0
     }
 
     /// A copy of one element; the kernel may be writing to it.
     pub fn get(&self, index: usize) -> Option<T> {
-        if index >= self.entries {
-            return None;
-        }
-        // SAFETY: inside the mapping by the check above; T is Plain, so any bytes are a value.
-        Some(unsafe {
-            self.memory
-                .as_ptr()
-                .cast::<u8>()
-                .add(index * self.stride)
-                .cast::<T>()
-                .read_volatile()
-        })
+        let element = self.mapping.element(index)?;
+        // SAFETY: T is Plain and as large as an element, so any bytes there are a value.
+        Some(unsafe { element.cast::<T>().read_volatile() })
     }
 }
 
-impl<T> Drop for MappedArray<T> {
-    fn drop(&mut self) {
-        // SAFETY: our own mapping; nobody holds a reference into it.
-        unsafe { libc::munmap(self.memory.as_ptr(), self.bytes) };
+/// A `BPF_F_MMAPABLE` array of words that both sides write.
+#[derive(Debug)]
+pub struct SharedWords<const WORDS: usize>(Mapping);
+
+impl<const WORDS: usize> SharedWords<WORDS> {
+    /// Maps an array whose elements have so many words; EINVAL when they have another size.
+    pub fn new(map: &impl MapCore) -> Result<Self, MapError> {
+        if map.value_size() as usize != WORDS * 8 {
+            return Err(failed(map, io::Error::from_raw_os_error(libc::EINVAL)));
+        }
+        Mapping::new(map, libc::PROT_READ | libc::PROT_WRITE).map(Self)
+    }
+
+    /// All elements.
+    pub fn iter(&self) -> impl Iterator<Item = &[AtomicU64; WORDS]> {
+        (0..self.0.elements).filter_map(|index| {
+            let element = self.0.element(index)?.cast::<[AtomicU64; WORDS]>();
+            // SAFETY: so many aligned words that live as long as the mapping, and are only ever
+            // read and written atomically here.
+            Some(unsafe { &*element })
+        })
     }
 }
 

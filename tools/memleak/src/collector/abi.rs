@@ -1,5 +1,7 @@
 //! The kernel side's structures (bpf/memleak.h, bpf/include/stack.h), checked for size.
 
+use std::mem::offset_of;
+
 use plain::Plain;
 
 use super::kernel::types;
@@ -73,6 +75,12 @@ pub struct Block {
     pub reserved: u32,
 }
 
+/// struct block_set: its words, its ways, and where in words its parts lie.
+pub const BLOCK_SET_WORDS: usize = 8;
+pub const SET_WAYS: usize = 2;
+pub const SET_GENERATION_SHIFT: u32 = 56;
+pub const SET_STACK_SHIFT: u32 = 40;
+
 /// struct stack_totals.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -128,6 +136,10 @@ unsafe impl Plain for Event {}
 const _: () = {
     assert!(size_of::<BlockKey>() == size_of::<types::block_key>());
     assert!(size_of::<Block>() == size_of::<types::block>());
+    assert!(BLOCK_SET_WORDS * 8 == size_of::<types::block_set>());
+    assert!(offset_of!(types::block_set, born_ns) == SET_WAYS * 8);
+    assert!(offset_of!(types::block_set, what) == 2 * SET_WAYS * 8);
+    assert!(offset_of!(types::block_set, claims) == 3 * SET_WAYS * 8);
     assert!(size_of::<StackTotals>() == size_of::<types::stack_totals>());
     assert!(size_of::<Stack>() == size_of::<types::stack>());
     assert!(size_of::<Stack>() == 32 + 8 * MAX_FRAMES);

@@ -8,12 +8,12 @@ use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, OpenObject, ProgramAttachType, ProgramMut};
 use memtools::attach::{self, AttachError, KernelError, Kind, Links, Probe, Uprobes, Way};
 use memtools::events::EventReader;
-use memtools::maps::{self, MapError, MappedArray};
+use memtools::maps::{self, MapError, MappedArray, SharedWords};
 use memtools::target::Target;
 use memtools::target::object::Object;
 
-use super::abi::{BlockKey, COUNTERS, Counter, Event, Stack, StackTotals};
-use super::{Options, abi};
+use super::abi::{BLOCK_SET_WORDS, BlockKey, COUNTERS, Counter, Event, Stack, StackTotals};
+use super::{Options, abi, sets};
 use crate::functions::Role;
 use crate::plan::Plan;
 
@@ -55,6 +55,7 @@ pub struct Kernel {
     probes: Links,
     uprobes: Uprobes,
     attach_pid: u32,
+    sets: SharedWords<BLOCK_SET_WORDS>,
     totals: MappedArray<StackTotals>,
     stacks: MappedArray<Stack>,
 }
@@ -76,6 +77,7 @@ impl Kernel {
         fill_free_slots(&skel, options.stack_slots).map_err(failed)?;
         let mapped = |error: MapError| failed(libbpf_rs::Error::from(std::io::Error::other(error)));
         let mut kernel = Self {
+            sets: SharedWords::new(&skel.maps.block_sets).map_err(mapped)?,
             totals: MappedArray::new(&skel.maps.totals).map_err(mapped)?,
             stacks: MappedArray::new(&skel.maps.stacks).map_err(mapped)?,
             skel,
@@ -278,20 +280,33 @@ impl Kernel {
         EventReader::new(&self.skel.maps.events)
     }
 
-    /// All live blocks.
+    /// Calls `visit` for all live blocks of an image, and lets go of those of earlier ones.
     pub fn for_each_block(
         &self,
-        visit: impl FnMut(&BlockKey, &abi::Block),
+        generation: u32,
+        mut visit: impl FnMut(u64, &abi::Block),
     ) -> Result<(), MapError> {
-        maps::for_each_entry(&self.skel.maps.blocks, visit)
+        sets::for_each_block(&self.sets, generation, &mut visit);
+        let mut stale = Vec::new();
+        maps::for_each_entry(&self.skel.maps.blocks, |key: &BlockKey, block| {
+            if key.generation == generation {
+                visit(key.address, block);
+            } else if key.generation < generation {
+                stale.push(*key);
+            }
+        })?;
+        for key in &stale {
+            // SAFETY: BlockKey is plain: its bytes are all initialised.
+            let bytes = unsafe { plain::as_bytes(key) };
+            // It may be gone already.
+            let _ = self.skel.maps.blocks.delete(bytes);
+        }
+        Ok(())
     }
 
-    /// Forgets a block of an image that is gone.
-    pub fn forget_block(&self, key: &BlockKey) {
-        // SAFETY: BlockKey is plain: its bytes are all initialised.
-        let bytes = unsafe { plain::as_bytes(key) };
-        // It may be gone already.
-        let _ = self.skel.maps.blocks.delete(bytes);
+    /// Lets go of what earlier images have in the first table.
+    pub fn forget_earlier_images(&self) {
+        sets::sweep(&self.sets, self.generation());
     }
 
     /// What each stack has come to, by slot.
@@ -373,6 +388,7 @@ fn configure(
     rodata.sample_every = options.sample_every;
     rodata.min_bytes = options.min_bytes;
     rodata.max_bytes = options.max_bytes;
+    rodata.block_set_count = sets::set_count(options.max_blocks);
     rodata.trace_every_event = u32::from(options.trace);
     rodata.max_stack_depth = options.max_stack_depth;
     Ok(())
@@ -421,6 +437,8 @@ fn size_maps(
     open.maps.free_slots.set_max_entries(slots)?;
     open.maps.stack_slots.set_max_entries(slots)?;
     open.maps.blocks.set_max_entries(options.max_blocks)?;
+    let sets = sets::set_count(options.max_blocks);
+    open.maps.block_sets.set_max_entries(sets.max(1))?;
     if options.grows {
         open.maps.blocks.set_map_flags(NO_PREALLOC)?;
         open.maps.threads.set_map_flags(NO_PREALLOC)?;

@@ -6,6 +6,7 @@ mod backlog;
 mod kernel;
 mod load;
 mod session;
+mod sets;
 mod text;
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};

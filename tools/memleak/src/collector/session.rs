@@ -189,6 +189,7 @@ impl Session {
     /// Another image: what was measured of the one before is no measure for this one.
     fn begin_image(&mut self, images: u32, comm: String) {
         self.kernel.catch_up(images);
+        self.kernel.forget_earlier_images();
         self.comm = comm;
         self.resident.at_attach = process::resident(self.target.live_thread());
         self.resident.now = self.resident.at_attach;
@@ -467,19 +468,11 @@ impl Session {
 
     fn add_heap(&self, accounts: &mut Accounts) -> Result<()> {
         let generation = self.kernel.generation();
-        let mut stale = Vec::new();
         if !self.options.only_totals {
-            let read = self.kernel.for_each_block(|key, block| {
-                if key.generation == generation {
-                    accounts.add_block(block.stack, key.address, block);
-                } else {
-                    stale.push(*key);
-                }
+            let read = self.kernel.for_each_block(generation, |address, block| {
+                accounts.add_block(block.stack, address, block);
             });
             read.context("reading the table of live blocks")?;
-        }
-        for key in &stale {
-            self.kernel.forget_block(key);
         }
         for (slot, totals) in self.kernel.totals().filter(|(_, totals)| totals.allocs > 0) {
             let is_present = slot == abi::UNKNOWN_STACK
