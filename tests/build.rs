@@ -37,6 +37,7 @@ const C_PROGRAMS: &[&str] = &[
     "realloc_race",
     "signals",
     "threads",
+    "turnover",
     "wrappers",
 ];
 

@@ -54,6 +54,12 @@ fn exec_begins_anew() {
     trace("exec", NO_ARGS, &[]).agrees();
 }
 
+/// More images than a byte can count, each with blocks at the same addresses.
+#[test]
+fn many_execs_leave_nothing_behind() {
+    trace("exec", &["300"], &[]).agrees();
+}
+
 #[test]
 fn a_process_whose_leader_has_exited_is_traced() {
     trace("deadleader", NO_ARGS, &[])

@@ -36,6 +36,35 @@ fn a_table_that_is_just_large_enough_loses_nothing() {
         .lost_nothing();
 }
 
+/// Both tables of blocks, the small fast one in front too: whatever finds no room is counted.
+#[test]
+fn what_a_large_table_has_no_room_for_is_counted() {
+    let flags = ["--max-allocs", "131072"];
+    let session = trace("basic", &["many", "400000"], &flags).agrees_in_events();
+    let report = session.report();
+    let loss = report.loss();
+    let lost = |what: &str| loss.get(what).and_then(serde_json::Value::as_u64);
+    assert!(report.total_count() >= 131_072);
+    assert_eq!(
+        report.total_count() + lost("allocs").unwrap_or(0),
+        session.truth.total_count()
+    );
+    assert_eq!(
+        report.total_bytes() + lost("alloc_bytes").unwrap_or(0),
+        session.truth.total_bytes()
+    );
+}
+
+/// Blocks move between the two tables as their addresses are given out again.
+#[test]
+fn many_blocks_that_come_and_go_are_counted() {
+    let session = trace("turnover", &["500000", "600000"], &[]).agrees_in_events();
+    let report = session.report();
+    assert_eq!(report.total_count(), session.truth.total_count());
+    assert_eq!(report.total_bytes(), session.truth.total_bytes());
+    session.lost_nothing();
+}
+
 /// A block without a stack is still a block: the total stays right.
 #[test]
 fn a_full_stack_storage_is_said() {

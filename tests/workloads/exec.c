@@ -2,6 +2,9 @@
 /*
  * Allocates, then becomes another image of itself under the same PID, at the same addresses: what
  * the first image held is gone, and the same stack means another one's blocks.
+ *
+ *	exec		two images
+ *	exec N		N images of many blocks, then the last one
  */
 #define _GNU_SOURCE
 #include <sys/personality.h>
@@ -34,9 +37,21 @@ static void become(const char *self, const char *mode)
 
 int main(int argc, char **argv)
 {
+	static char rest[24];
+	long images = argc == 2 ? strtol(argv[1], NULL, 10) : 0;
+
 	if (argc == 1) {
 		personality(ADDR_NO_RANDOMIZE);
 		become(argv[0], "before");
+	}
+	if (argc == 2 && images > 0) {
+		/* The first one waits; it has not turned off randomization yet. */
+		if (!(personality(0xffffffff) & ADDR_NO_RANDOMIZE))
+			ready();
+		personality(ADDR_NO_RANDOMIZE);
+		leak_in_both(1000);
+		snprintf(rest, sizeof(rest), "%ld", images - 1);
+		become(argv[0], images > 1 ? rest : "after");
 	}
 	if (strcmp(argv[1], "before") == 0) {
 		ready();

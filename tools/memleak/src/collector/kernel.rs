@@ -286,7 +286,7 @@ impl Kernel {
         generation: u32,
         mut visit: impl FnMut(u64, &abi::Block),
     ) -> Result<(), MapError> {
-        sets::for_each_block(&self.sets, generation, &mut visit);
+        sets::for_each_block(self.sets.iter(), generation, &mut visit);
         let mut stale = Vec::new();
         maps::for_each_entry(&self.skel.maps.blocks, |key: &BlockKey, block| {
             if key.generation == generation {
@@ -306,7 +306,7 @@ impl Kernel {
 
     /// Lets go of what earlier images have in the first table.
     pub fn forget_earlier_images(&self) {
-        sets::sweep(&self.sets, self.generation());
+        sets::sweep(self.sets.iter(), self.generation());
     }
 
     /// What each stack has come to, by slot.

@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memtools::maps::SharedWords;
-
 use super::abi::{BLOCK_SET_WORDS, Block, SET_GENERATION_SHIFT, SET_STACK_SHIFT, SET_WAYS};
 
 /// With fewer blocks than this the hash table is all there is: then the limit is exact.
@@ -16,18 +14,19 @@ pub fn set_count(max_blocks: u32) -> u32 {
     if max_blocks < FEWEST_BLOCKS { 0 } else { SETS }
 }
 
-type Set = [AtomicU64; BLOCK_SET_WORDS];
+/// struct block_set.
+pub type Set = [AtomicU64; BLOCK_SET_WORDS];
 
 /// Attempts at a block that changes while it is read.
 const ATTEMPTS: usize = 16;
 
 /// Calls `visit` for every block of an image. One that comes or goes meanwhile may be seen or not.
-pub fn for_each_block(
-    sets: &SharedWords<BLOCK_SET_WORDS>,
+pub fn for_each_block<'a>(
+    sets: impl Iterator<Item = &'a Set>,
     generation: u32,
     mut visit: impl FnMut(u64, &Block),
 ) {
-    for set in sets.iter() {
+    for set in sets {
         for way in 0..SET_WAYS {
             if let Some((address, block)) = read(set, way, generation) {
                 visit(address, &block);
@@ -59,8 +58,8 @@ fn read(set: &Set, way: usize, generation: u32) -> Option<(u64, Block)> {
 }
 
 /// Makes room where blocks of earlier images are: nobody else will ever take them out.
-pub fn sweep(sets: &SharedWords<BLOCK_SET_WORDS>, generation: u32) {
-    for set in sets.iter() {
+pub fn sweep<'a>(sets: impl Iterator<Item = &'a Set>, generation: u32) {
+    for set in sets {
         for way in 0..SET_WAYS {
             let key = set[way].load(Ordering::Acquire);
             // Blocks of a later image are not old: the sign tells before from after.
@@ -76,4 +75,75 @@ pub fn sweep(sets: &SharedWords<BLOCK_SET_WORDS>, generation: u32) {
 
 fn image_of(key: u64) -> u8 {
     (key >> SET_GENERATION_SHIFT) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    /// What the kernel side does, in its order.
+    fn put(set: &Set, way: usize, key: u64, what: u64, born_ns: u64) {
+        set[6].fetch_add(1 << (32 * way), Ordering::SeqCst);
+        set[4 + way].store(what, Ordering::Release);
+        set[2 + way].store(born_ns, Ordering::Release);
+        set[way].store(key, Ordering::Release);
+    }
+
+    fn take(set: &Set, way: usize) {
+        set[way].store(0, Ordering::Release);
+        set[6].fetch_sub(1 << (32 * way), Ordering::SeqCst);
+    }
+
+    fn blocks(set: &Set, generation: u32) -> Vec<(u64, u64, u64, u32)> {
+        let mut found = Vec::new();
+        for_each_block(std::iter::once(set), generation, |address, block| {
+            found.push((address, block.born_ns, block.bytes, block.stack));
+        });
+        found
+    }
+
+    fn key(address: u64, generation: u64) -> u64 {
+        address | generation << SET_GENERATION_SHIFT
+    }
+
+    #[test]
+    fn blocks_of_the_present_image_are_seen_and_others_swept() {
+        let set = Set::default();
+        put(&set, 0, key(0x1000, 255), 24 | 7 << SET_STACK_SHIFT, 5);
+        put(&set, 1, key(0x2000, 0), 48 | 9 << SET_STACK_SHIFT, 6);
+        assert_eq!(blocks(&set, 255), [(0x1000, 5, 24, 7)]);
+        assert_eq!(blocks(&set, 256), [(0x2000, 6, 48, 9)]);
+
+        // Seen from the image before, the one of the next image is not old.
+        sweep(std::iter::once(&set), 255);
+        assert_eq!(blocks(&set, 256).len() + blocks(&set, 255).len(), 2);
+        sweep(std::iter::once(&set), 256);
+        assert_eq!(blocks(&set, 255), []);
+        assert_eq!(blocks(&set, 256), [(0x2000, 6, 48, 9)]);
+        assert_eq!(set[6].load(Ordering::SeqCst), 1 << 32);
+        sweep(std::iter::once(&set), 257);
+        assert_eq!(set[6].load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn no_block_is_a_mixture_of_two() {
+        let set = Set::default();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 1..300_000_u64 {
+                    put(&set, 0, key(0x1000, 1), n | n % 1000 << SET_STACK_SHIFT, n);
+                    take(&set, 0);
+                }
+                is_over.store(true, Ordering::SeqCst);
+            });
+            while !is_over.load(Ordering::SeqCst) {
+                for (_, born_ns, bytes, stack) in blocks(&set, 1) {
+                    assert_eq!((bytes, u64::from(stack)), (born_ns, born_ns % 1000));
+                }
+            }
+        });
+    }
 }
