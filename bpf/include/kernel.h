@@ -112,14 +112,14 @@ struct pt_regs {
 	unsigned long ss;
 };
 
-#define REGS_ARG1(ctx)	  ((ctx)->di)
-#define REGS_ARG2(ctx)	  ((ctx)->si)
-#define REGS_ARG3(ctx)	  ((ctx)->dx)
-#define REGS_ARG4(ctx)	  ((ctx)->cx)
+#define REGS_ARG1(ctx)	 ((ctx)->di)
+#define REGS_ARG2(ctx)	 ((ctx)->si)
+#define REGS_ARG3(ctx)	 ((ctx)->dx)
+#define REGS_ARG4(ctx)	 ((ctx)->cx)
 #define REGS_RESULT(ctx) ((ctx)->ax)
-#define REGS_IP(ctx)	  ((ctx)->ip)
-#define REGS_SP(ctx)	  ((ctx)->sp)
-#define REGS_FP(ctx)	  ((ctx)->bp)
+#define REGS_IP(ctx)	 ((ctx)->ip)
+#define REGS_SP(ctx)	 ((ctx)->sp)
+#define REGS_FP(ctx)	 ((ctx)->bp)
 /* `call` pushes the return address: the stack pointer is this much higher after the return. */
 #define RETURN_SLOT 8
 #elif defined(__TARGET_ARCH_arm64)
@@ -130,16 +130,16 @@ struct pt_regs {
 	u64 pstate;
 };
 
-#define REGS_ARG1(ctx)	  ((ctx)->regs[0])
-#define REGS_ARG2(ctx)	  ((ctx)->regs[1])
-#define REGS_ARG3(ctx)	  ((ctx)->regs[2])
-#define REGS_ARG4(ctx)	  ((ctx)->regs[3])
+#define REGS_ARG1(ctx)	 ((ctx)->regs[0])
+#define REGS_ARG2(ctx)	 ((ctx)->regs[1])
+#define REGS_ARG3(ctx)	 ((ctx)->regs[2])
+#define REGS_ARG4(ctx)	 ((ctx)->regs[3])
 #define REGS_RESULT(ctx) ((ctx)->regs[0])
-#define REGS_IP(ctx)	  ((ctx)->pc)
-#define REGS_SP(ctx)	  ((ctx)->sp)
-#define REGS_FP(ctx)	  ((ctx)->regs[29])
-#define REGS_LINK(ctx)	  ((ctx)->regs[30])
-#define RETURN_SLOT	  0
+#define REGS_IP(ctx)	 ((ctx)->pc)
+#define REGS_SP(ctx)	 ((ctx)->sp)
+#define REGS_FP(ctx)	 ((ctx)->regs[29])
+#define REGS_LINK(ctx)	 ((ctx)->regs[30])
+#define RETURN_SLOT	 0
 #else
 #error "memtools knows x86-64 and arm64"
 #endif

@@ -1,7 +1,9 @@
 //! What all command lines share: exit codes, signals, and a standard output that may close.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -83,11 +85,46 @@ pub enum Reader {
 
 /// Writes a whole report to standard output at once.
 pub fn print(text: &str) -> io::Result<Reader> {
-    let mut out = io::stdout().lock();
+    write_at_once(&mut io::stdout().lock(), text)
+}
+
+fn write_at_once(out: &mut impl Write, text: &str) -> io::Result<Reader> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(Reader::There),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
         Err(error) => Err(error),
+    }
+}
+
+/// Where reports go.
+#[derive(Debug)]
+pub enum Output {
+    /// Standard output.
+    Stdout,
+    /// A file, and its name.
+    File(File, PathBuf),
+}
+
+impl Output {
+    /// Standard output, or a file that is made or emptied.
+    pub fn open(path: Option<&Path>) -> Result<Self, UserError> {
+        let Some(path) = path else {
+            return Ok(Self::Stdout);
+        };
+        let file = File::create(path).map_err(|error| {
+            UserError::usage(format!("cannot write to {}: {error}", path.display()))
+        })?;
+        Ok(Self::File(file, path.to_owned()))
+    }
+
+    /// Writes a whole report at once.
+    pub fn print(&mut self, text: &str) -> io::Result<Reader> {
+        match self {
+            Self::Stdout => print(text),
+            Self::File(file, path) => write_at_once(file, text).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            }),
+        }
     }
 }
 

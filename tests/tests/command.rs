@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
-use memtools_tests::{Memleak, Outcome, path_of, skip, wait_until};
+use memtools_tests::{Memleak, Outcome, Report, path_of, skip, wait_until};
 
 const EXACT_JSON: &[&str] = &["-o", "0", "--json"];
 
@@ -32,6 +32,29 @@ fn a_program_that_ends_at_once_has_all_its_names() {
     let truth = outcome.truth();
     assert_eq!(truth.functions.len(), 4);
     outcome.report().agrees_with(&truth);
+}
+
+/// The report has a file of its own, and the command has standard output to itself.
+#[test]
+fn a_report_in_a_file_leaves_standard_output_to_the_command() {
+    let file = std::env::temp_dir().join(format!("memleak-output-{}", std::process::id()));
+    let path = file.to_str().expect("the path is text");
+    let outcome = run(&["--output", path], "exits", &[]).expect_code(7);
+    let truth = outcome.truth();
+    assert_eq!(outcome.reports().len(), 0);
+    let lines = fs::read_to_string(&file).expect("the report is there");
+    let _ = fs::remove_file(&file);
+    let report = Report::parse(lines.trim_end()).expect("one report");
+    report.agrees_with(&truth);
+}
+
+/// Before anything is started: the command would else have run in vain.
+#[test]
+fn a_file_that_cannot_be_written_is_said_first() {
+    let path = "/proc/no/such/place";
+    let outcome = run(&["--output", path], "exits", &[]).expect_code(2);
+    assert!(outcome.stderr.iter().any(|line| line.contains(path)));
+    assert_eq!(outcome.truth().functions.len(), 0);
 }
 
 /// Nobody frees a block after the end: none is too young to be shown then.

@@ -43,14 +43,14 @@ fn what_a_large_table_has_no_room_for_is_counted() {
     let session = trace("basic", &["many", "400000"], &flags).agrees_in_events();
     let report = session.report();
     let loss = report.loss();
-    let lost = |what: &str| loss.get(what).and_then(serde_json::Value::as_u64);
+    let missing = |what: &str| loss.get(what).and_then(serde_json::Value::as_u64);
     assert!(report.total_count() >= 131_072);
     assert_eq!(
-        report.total_count() + lost("allocs").unwrap_or(0),
+        report.total_count() + missing("allocs").unwrap_or(0),
         session.truth.total_count()
     );
     assert_eq!(
-        report.total_bytes() + lost("alloc_bytes").unwrap_or(0),
+        report.total_bytes() + missing("alloc_bytes").unwrap_or(0),
         session.truth.total_bytes()
     );
 }

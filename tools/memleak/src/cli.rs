@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -129,6 +130,10 @@ pub struct Cli {
     /// Print reports as JSON, one object a line (docs/json.md)
     #[arg(long)]
     pub json: bool,
+
+    /// Write reports to this file instead of standard output, which a command keeps for itself then
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 
     /// Show which probes would be used and what they would cost; attach nothing
     #[arg(long)]

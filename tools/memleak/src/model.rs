@@ -99,6 +99,8 @@ pub struct Report {
     pub classes: Vec<(Class, Amount)>,
     /// The allocations that each one stands for (`-s`).
     pub scale: u64,
+    /// Growth is from the attach on.
+    pub is_first: bool,
     /// No later report follows.
     pub is_final: bool,
 }
@@ -108,6 +110,7 @@ pub struct Report {
 pub struct History {
     /// By a hash of class and frames.
     last: HashMap<u64, u64>,
+    has_reported: bool,
 }
 
 /// How rows are put in order.
@@ -174,6 +177,7 @@ impl History {
             young,
             classes,
             scale: order.scale,
+            is_first: !std::mem::replace(&mut self.has_reported, true),
             is_final,
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use jiff::Timestamp;
 use memtools::attach;
-use memtools::cli::{EXIT_LEAK, Reader, note, print};
+use memtools::cli::{EXIT_LEAK, Output, Reader, note, print};
 use memtools::symbols::Symbolizer;
 use memtools::target::command::{Child, Ending};
 
@@ -30,6 +30,7 @@ pub fn run(cli: &Cli) -> Result<u8> {
         let _ = print(&explained(cli, &options)?).context("writing to standard output")?;
         return Ok(0);
     }
+    let output = Output::open(cli.output.as_deref())?;
     let (sender, messages) = channel();
     let signals = Signals::watch(sender.clone()).context("watching for signals")?;
     let Started { session, child } = start(cli, &options)?;
@@ -39,7 +40,7 @@ pub fn run(cli: &Cli) -> Result<u8> {
     announce(cli, &options, &session);
     let collector = Collector::start(session, sender.clone())?;
     let channel = Channel { sender, messages };
-    Run::new(cli, collector, child, channel).until_end()
+    Run::new(cli, output, collector, child, channel).until_end()
 }
 
 fn announce(cli: &Cli, options: &Options, session: &Session) {
@@ -71,6 +72,7 @@ struct Channel {
 
 struct Run<'a> {
     cli: &'a Cli,
+    output: Output,
     backlog: Backlog,
     collector: Option<Collector>,
     child: Option<Child>,
@@ -87,10 +89,17 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(cli: &'a Cli, collector: Collector, child: Option<Child>, channel: Channel) -> Self {
+    fn new(
+        cli: &'a Cli,
+        output: Output,
+        collector: Collector,
+        child: Option<Child>,
+        channel: Channel,
+    ) -> Self {
         let now = Instant::now();
         Self {
             cli,
+            output,
             backlog: collector.backlog(),
             collector: Some(collector),
             child,
@@ -211,7 +220,7 @@ impl<'a> Run<'a> {
         } else {
             trace::text(events, now)
         };
-        self.reader = print(&lines).context("writing to standard output")?;
+        self.print(&lines)?;
         self.backlog.done(events.len());
         Ok(match self.reader {
             Reader::There => Next::Continue,
@@ -257,7 +266,11 @@ impl<'a> Run<'a> {
             let gap = if self.reports > 1 { "\n" } else { "" };
             format!("{gap}{}", report::text(&report, style))
         };
-        self.reader = print(&text).context("writing to standard output")?;
+        self.print(&text)
+    }
+
+    fn print(&mut self, text: &str) -> Result<()> {
+        self.reader = self.output.print(text).context("writing a report")?;
         Ok(())
     }
 

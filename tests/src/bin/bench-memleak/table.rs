@@ -35,6 +35,13 @@ impl Limit {
     }
 }
 
+/// What three well-placed probes alone take of bpftrace's time: no tool can be below that.
+const FLOOR: &str = "empty probes / bpftrace";
+
+fn floor(result: &CaseResult) -> Option<f64> {
+    result.ratio(Tracer::Empty, Tracer::Bpftrace)
+}
+
 fn plural(case: Case) -> String {
     let s = if case.threads == 1 { "" } else { "s" };
     format!("{} thread{s}, {} frames", case.threads, case.frames)
@@ -67,6 +74,9 @@ pub fn print_case(result: &CaseResult) {
             println!("  {name:<22}{ratio:>10.2}   {verdict} {}", limit.ratio);
         }
     }
+    if let Some(ratio) = floor(result) {
+        println!("  {FLOOR:<23}{ratio:>9.2}   no tool can be below");
+    }
 }
 
 /// All cases, as a table that can stand in a document.
@@ -86,6 +96,7 @@ pub fn print_summary(results: &[CaseResult]) {
             .iter()
             .map(|limit| format!("memleak / {} (limit {})", limit.peer.name(), limit.ratio)),
     );
+    head.push(FLOOR.to_owned());
     println!(
         "\nThreads share the cores: the time is that of a pair in each thread. Medians, in ns:\n"
     );
@@ -112,5 +123,6 @@ fn summary_row(result: &CaseResult) -> Vec<String> {
             format!("{ratio:.2} {verdict}")
         })
     }));
+    row.push(floor(result).map_or("-".to_owned(), |ratio| format!("{ratio:.2}")));
     row
 }

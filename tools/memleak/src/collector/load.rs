@@ -14,8 +14,8 @@ use memtools::attach::Uprobes;
 
 /// What our programs add to an empty probe, in nanoseconds: the walk, the tables. Measured by
 /// `cargo xtask bench memleak`.
-const ALLOC_WORK_NS: u64 = 700;
-const FREE_WORK_NS: u64 = 300;
+const ALLOC_WORK_NS: u64 = 550;
+const FREE_WORK_NS: u64 = 100;
 
 /// For so long, `--max-overhead` has to be passed.
 const PATIENCE: u32 = 3;

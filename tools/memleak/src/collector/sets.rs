@@ -104,15 +104,19 @@ mod tests {
         found
     }
 
+    fn what(bytes: u64, stack: u64) -> u64 {
+        bytes + (stack << SET_STACK_SHIFT)
+    }
+
     fn key(address: u64, generation: u64) -> u64 {
-        address | generation << SET_GENERATION_SHIFT
+        address + (generation << SET_GENERATION_SHIFT)
     }
 
     #[test]
     fn blocks_of_the_present_image_are_seen_and_others_swept() {
         let set = Set::default();
-        put(&set, 0, key(0x1000, 255), 24 | 7 << SET_STACK_SHIFT, 5);
-        put(&set, 1, key(0x2000, 0), 48 | 9 << SET_STACK_SHIFT, 6);
+        put(&set, 0, key(0x1000, 255), what(24, 7), 5);
+        put(&set, 1, key(0x2000, 0), what(48, 9), 6);
         assert_eq!(blocks(&set, 255), [(0x1000, 5, 24, 7)]);
         assert_eq!(blocks(&set, 256), [(0x2000, 6, 48, 9)]);
 
@@ -134,7 +138,7 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for n in 1..300_000_u64 {
-                    put(&set, 0, key(0x1000, 1), n | n % 1000 << SET_STACK_SHIFT, n);
+                    put(&set, 0, key(0x1000, 1), what(n, n % 1000), n);
                     take(&set, 0);
                 }
                 is_over.store(true, Ordering::SeqCst);

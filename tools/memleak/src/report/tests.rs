@@ -31,6 +31,22 @@ fn report(scale: u64) -> Report {
     History::default().report(snapshot(accounts()), order, true, named)
 }
 
+#[test]
+fn a_second_report_says_what_came_since_the_first() {
+    let order = Order {
+        key: SortKey::Growth,
+        scale: 1,
+    };
+    let mut history = History::default();
+    let first = history.report(snapshot(accounts()), order, false, named);
+    let mut grown = accounts();
+    grown[0].live.bytes += 2048;
+    let second = history.report(snapshot(grown), order, true, named);
+    assert!(!text(&first, STYLE).contains("since the last report"));
+    assert!(text(&second, STYLE).contains("+2.0 KiB since the last report"));
+    assert!(text(&second, STYLE).contains("+0 B since the last report"));
+}
+
 /// The wall clock depends on the machine's time zone.
 fn without_clock(text: &str) -> String {
     text.lines()

@@ -36,7 +36,7 @@ pub fn text(report: &Report, style: TextStyle) -> String {
         ),
     );
     for row in &shown[..top] {
-        stack(&mut out, row, style);
+        stack(&mut out, row, style, report.is_first);
     }
     let rest = &shown[top..];
     if !rest.is_empty() {
@@ -131,6 +131,15 @@ fn resident(out: &mut String, report: &Report) {
     );
     let tracked = report.total.bytes + report.young.bytes;
     let overhead = report.snapshot.chunk_overhead * report.scale;
+    // Without the table of blocks (-C) it is not known.
+    let headers = if overhead > 0 {
+        format!(
+            "{} their headers and padding, ",
+            human_bytes_signed(overhead as i64)
+        )
+    } else {
+        String::new()
+    };
     let files = now.file as i64 - before.file as i64 + now.shared as i64 - before.shared as i64;
     let rest = grown - tracked as i64 - overhead as i64 - files;
     let rest_is = if rest < 0 {
@@ -141,10 +150,9 @@ fn resident(out: &mut String, report: &Report) {
     line(
         out,
         &format!(
-            "  of that: {} tracked blocks, {} their headers and padding, {} files and shared \
-             memory, {} the rest ({rest_is})",
+            "  of that: {} tracked blocks, {headers}{} files and shared memory, {} the rest \
+             ({rest_is})",
             human_bytes_signed(tracked as i64),
-            human_bytes_signed(overhead as i64),
             human_bytes_signed(files),
             human_bytes_signed(rest),
         ),
@@ -253,7 +261,7 @@ fn loss(out: &mut String, loss: &Loss) {
     }
 }
 
-fn stack(out: &mut String, row: &Row, style: TextStyle) {
+fn stack(out: &mut String, row: &Row, style: TextStyle, is_first: bool) {
     let class = if row.class == Class::Heap {
         String::new()
     } else {
@@ -266,6 +274,7 @@ fn stack(out: &mut String, row: &Row, style: TextStyle) {
             row.live.bytes, row.live.count
         ),
     );
+    line(out, &format!("\t\t{}", history(row, is_first)));
     if style.lists_blocks {
         for block in &row.blocks {
             line(
@@ -282,6 +291,23 @@ fn stack(out: &mut String, row: &Row, style: TextStyle) {
     } else if row.is_incomplete {
         line(out, "\t\t[outer frames missing]");
     }
+}
+
+/// What a live amount alone does not tell: whether it comes and goes, and whether it grows.
+fn history(row: &Row, is_first: bool) -> String {
+    let mut text = format!(
+        "{} allocated, {} freed",
+        grouped(row.allocs),
+        grouped(row.frees)
+    );
+    if let Some(oldest) = row.oldest {
+        let _ = write!(text, ", oldest {}", human_duration(oldest));
+    }
+    if !is_first {
+        let growth = human_bytes_signed(row.growth);
+        let _ = write!(text, ", {growth} since the last report");
+    }
+    text
 }
 
 /// `[<address>] symbol+0xoffset [module] file:line`
