@@ -4,7 +4,7 @@
  * the first image held is gone, and the same stack means another one's blocks.
  *
  *	exec		two images
- *	exec N		N images of many blocks, then the last one
+ *	exec N		N execs, with many blocks before the first
  */
 #define _GNU_SOURCE
 #include <sys/personality.h>
@@ -45,11 +45,12 @@ int main(int argc, char **argv)
 		become(argv[0], "before");
 	}
 	if (argc == 2 && images > 0) {
-		/* The first one waits; it has not turned off randomization yet. */
-		if (!(personality(0xffffffff) & ADDR_NO_RANDOMIZE))
+		/* Only the first one allocates. Randomization is not off yet in it. */
+		if (!(personality(0xffffffff) & ADDR_NO_RANDOMIZE)) {
 			ready();
+			leak_in_both(1000);
+		}
 		personality(ADDR_NO_RANDOMIZE);
-		leak_in_both(1000);
 		snprintf(rest, sizeof(rest), "%ld", images - 1);
 		become(argv[0], images > 1 ? rest : "after");
 	}
