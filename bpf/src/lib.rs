@@ -41,6 +41,25 @@ pub fn source_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The objects there are: each `NAME.bpf.c`, by name.
+pub fn object_names() -> Result<Vec<String>, BuildError> {
+    let failed = |source| BuildError::Sources {
+        path: source_dir(),
+        source,
+    };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(source_dir()).map_err(failed)? {
+        let file = entry.map_err(failed)?.file_name();
+        names.extend(
+            file.to_str()
+                .and_then(|file| file.strip_suffix(".bpf.c"))
+                .map(str::to_owned),
+        );
+    }
+    names.sort();
+    Ok(names)
+}
+
 /// What clang calls a Rust architecture, as `-D__TARGET_ARCH_…`.
 pub fn target_arch(rust_arch: &str) -> Result<&'static str, BuildError> {
     match rust_arch {

@@ -29,6 +29,7 @@ const CHECKS: &[Check] = &[
         format::c(workspace, args.fix)
     }),
     ("repository", |workspace, _| tidy::run(workspace)),
+    ("architectures", |workspace, _| architectures(workspace)),
     ("clippy", |workspace, _| clippy(workspace)),
     ("cargo-deny", |workspace, _| deny::run(workspace)),
 ];
@@ -58,6 +59,21 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     }
     say(format_args!("lint: all {} checks are good", CHECKS.len()));
     Ok(())
+}
+
+/// The BPF objects for every architecture that is supported, whichever this machine is.
+fn architectures(workspace: &Workspace) -> Result<()> {
+    process::run(workspace.cargo().args([
+        "run",
+        "--release",
+        "-p",
+        "memtools-bpf",
+        "--bin",
+        "compile-bpf",
+        "--",
+        "x86_64",
+        "aarch64",
+    ]))
 }
 
 fn clippy(workspace: &Workspace) -> Result<()> {
