@@ -53,6 +53,8 @@ static __always_inline void follow_anchors(const struct anchor *anchors, struct 
 	u64 last = walk->frames[0];
 	u32 i;
 
+	/* A loop that is entered in its middle, as this one would be, 5.10 refuses unread. */
+#pragma unroll
 	for (i = 0; i < MAX_ANCHORS; i++) {
 		const struct anchor *anchor = &anchors[i];
 		u32 depth = walk->start_depth;
