@@ -12,6 +12,7 @@ use super::uprobe::{self, Kind, Links, Probe, Way};
 use super::{KernelError, has_attach_cookie};
 use crate::target::mappings::{Mappings, read_text_mappings};
 use crate::target::placement::Cost;
+use crate::target::PidNamespace;
 
 // Generated code.
 #[allow(
@@ -179,6 +180,7 @@ impl<'a> Trial<'a> {
         way: Way,
     ) -> Result<Self, libbpf_rs::Error> {
         let mut open = skel::ProbeTestSkelBuilder::default().open(object)?;
+        tell_who_we_are(&mut open)?;
         let session = way == Way::Session;
         let progs = &mut open.progs;
         progs.count_session.set_autoload(session);
@@ -252,6 +254,21 @@ impl<'a> Trial<'a> {
         let after = self.hits();
         (after.0 - before.0, after.1 - before.1)
     }
+}
+
+/// The programs count no hit of another process.
+fn tell_who_we_are(open: &mut skel::OpenProbeTestSkel<'_>) -> Result<(), libbpf_rs::Error> {
+    let pid = std::process::id();
+    let namespace = PidNamespace::of(pid, pid)?;
+    if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+        rodata.target_process = pid;
+        if let Some(namespace) = namespace {
+            rodata.pid_namespace_device = namespace.device;
+            rodata.pid_namespace_inode = namespace.inode;
+            rodata.target_process = namespace.pid;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn call_emulated() {

@@ -122,23 +122,9 @@ impl Target {
         Some(self.live_thread)
     }
 
-    /// Where the process is not in the initial PID namespace: its namespace as a device and an
-    /// inode, and its PID there, which is what a BPF program sees of it.
+    /// The process as a BPF program sees it; nothing in the initial PID namespace.
     pub fn pid_namespace(&self) -> io::Result<Option<PidNamespace>> {
-        /// PROC_PID_INIT_INO in linux/proc_ns.h.
-        const INITIAL: u64 = 0xEFFF_FFFC;
-        let tid = self.live_thread;
-        let metadata = fs::metadata(format!("/proc/{tid}/ns/pid"))?;
-        if metadata.ino() == INITIAL {
-            return Ok(None);
-        }
-        let status = fs::read(format!("/proc/{}/status", self.pid))?;
-        let pid = innermost_pid(&String::from_utf8_lossy(&status)).unwrap_or(self.pid);
-        Ok(Some(PidNamespace {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            pid,
-        }))
+        PidNamespace::of(self.pid, self.live_thread)
     }
 
     /// Whether the leader thread has exited while others run on.
@@ -169,6 +155,27 @@ pub struct PidNamespace {
     pub inode: u64,
     /// The process's ID in it.
     pub pid: u32,
+}
+
+impl PidNamespace {
+    /// Where process `pid` is not in the initial PID namespace: its namespace as a device and an
+    /// inode, and its PID there, which is what a BPF program sees of it. `tid` is a thread of it
+    /// that lives.
+    pub fn of(pid: u32, tid: u32) -> io::Result<Option<Self>> {
+        /// PROC_PID_INIT_INO in linux/proc_ns.h.
+        const INITIAL: u64 = 0xEFFF_FFFC;
+        let metadata = fs::metadata(format!("/proc/{tid}/ns/pid"))?;
+        if metadata.ino() == INITIAL {
+            return Ok(None);
+        }
+        let status = fs::read(format!("/proc/{pid}/status"))?;
+        let inner = innermost_pid(&String::from_utf8_lossy(&status)).unwrap_or(pid);
+        Ok(Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            pid: inner,
+        }))
+    }
 }
 
 /// `NSpid:` lists the IDs from our own namespace to the process's.
