@@ -59,7 +59,7 @@ struct block {
 
 /*
  * A cache line of blocks. To read one while it changes: its birth, what it is, its key, its birth
- * again; a key of neither zero nor another image and the same birth twice make it a whole.
+ * again; a key that is not zero, of the present image, and the same birth twice make it whole.
  */
 struct block_set {
 	u64 keys[SET_WAYS]; /* address, and the low byte of the generation; 0: empty */

@@ -36,6 +36,7 @@ const C_PROGRAMS: &[&str] = &[
     "pairs",
     "realloc_race",
     "signals",
+    "swap",
     "threads",
     "turnover",
     "wrappers",

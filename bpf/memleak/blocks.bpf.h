@@ -111,9 +111,10 @@ static __noinline int replace_block(u64 address, const struct block *block)
 {
 	struct block old;
 
-	COUNT(counters, LOSS_MISSED_FREES);
-	if (take_block(address, &old))
+	if (take_block(address, &old)) {
 		account_free(old.stack, old.bytes);
+		COUNT(counters, LOSS_MISSED_FREES);
+	}
 	return put_block(address, block);
 }
 

@@ -83,7 +83,10 @@ static __always_inline bool put_in_set(struct block_set *set, u64 address,
 	       put_in_way(set, 1, key, what, block->born_ns);
 }
 
-/* A program that frees a block in two threads at once is not to cost another block its record. */
+/*
+ * A program that frees a block in two threads at once is not to cost another block its record. Its
+ * own may stay, when both find the other one at it.
+ */
 static __always_inline bool take_from_way(struct block_set *set, u32 way, u64 key,
 					  struct block *block)
 {

@@ -101,29 +101,52 @@ fn write_at_once(out: &mut impl Write, text: &str) -> io::Result<Reader> {
 pub enum Output {
     /// Standard output.
     Stdout,
-    /// A file, and its name.
-    File(File, PathBuf),
+    /// A file, and its name; it is emptied by the first report.
+    File {
+        /// Open for writing.
+        file: File,
+        /// As it was given.
+        path: PathBuf,
+        /// Whether what was in it before is gone.
+        is_ours: bool,
+    },
 }
 
 impl Output {
-    /// Standard output, or a file that is made or emptied.
+    /// Standard output, or a file that is made if it is not there.
     pub fn open(path: Option<&Path>) -> Result<Self, UserError> {
         let Some(path) = path else {
             return Ok(Self::Stdout);
         };
-        let file = File::create(path).map_err(|error| {
+        // What is in it stays until there is something to put in its place.
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false);
+        let file = options.open(path).map_err(|error| {
             UserError::usage(format!("cannot write to {}: {error}", path.display()))
         })?;
-        Ok(Self::File(file, path.to_owned()))
+        Ok(Self::File {
+            file,
+            path: path.to_owned(),
+            is_ours: false,
+        })
     }
 
     /// Writes a whole report at once.
     pub fn print(&mut self, text: &str) -> io::Result<Reader> {
         match self {
             Self::Stdout => print(text),
-            Self::File(file, path) => write_at_once(file, text).map_err(|error| {
-                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-            }),
+            Self::File {
+                file,
+                path,
+                is_ours,
+            } => {
+                if !std::mem::replace(is_ours, true) && file.metadata().is_ok_and(|m| m.is_file()) {
+                    file.set_len(0)?;
+                }
+                write_at_once(file, text).map_err(|error| {
+                    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+                })
+            }
         }
     }
 }

@@ -234,12 +234,15 @@ impl<const WORDS: usize> SharedWords<WORDS> {
 
     /// All elements.
     pub fn iter(&self) -> impl Iterator<Item = &[AtomicU64; WORDS]> {
-        (0..self.0.elements).filter_map(|index| {
-            let element = self.0.element(index)?.cast::<[AtomicU64; WORDS]>();
-            // SAFETY: so many aligned words that live as long as the mapping, and are only ever
-            // read and written atomically here.
-            Some(unsafe { &*element })
-        })
+        (0..self.0.elements).filter_map(|index| self.get(index))
+    }
+
+    /// One element.
+    pub fn get(&self, index: usize) -> Option<&[AtomicU64; WORDS]> {
+        let element = self.0.element(index)?.cast::<[AtomicU64; WORDS]>();
+        // SAFETY: so many aligned words that live as long as the mapping, and are only ever read
+        // and written atomically here.
+        Some(unsafe { &*element })
     }
 }
 

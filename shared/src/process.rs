@@ -52,6 +52,12 @@ fn parse_cpu_time(stat: &str) -> Option<u64> {
     Some(ticks * (1_000_000_000 / per_second))
 }
 
+/// The release of the running kernel, as `uname -r` prints it.
+pub fn kernel_release() -> Option<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    Some(text.trim_end().to_owned())
+}
+
 /// The name of a process (comm), as the kernel has it; not yet fit for a terminal.
 pub fn comm(pid: u32) -> Option<String> {
     let bytes = fs::read(format!("/proc/{pid}/comm")).ok()?;

@@ -25,7 +25,7 @@ mod workload;
 pub use deadline::{DEADLINE, wait_until};
 pub use independent::{LeakedBy, leak_sanitizer, valgrind};
 pub use lines::Lines;
-pub use memleak::{Memleak, Outcome, binary};
+pub use memleak::{Memleak, Outcome, binary, tool};
 pub use probes::{altered_code, assert_no_probe_left};
 pub use report::{Class, Figures, Frame, Report, Stack};
 pub use session::{Session, trace};

@@ -10,26 +10,32 @@ use crate::{Lines, Report, Truth, wait_until};
 
 const TRACING: &str = "memleak: tracing";
 
-/// The tool to test: in `MEMTOOLS_BIN_DIR`, or where cargo builds for these tests.
+/// The tool `memleak`.
 #[track_caller]
 pub fn binary() -> PathBuf {
+    tool("memleak")
+}
+
+/// A tool to test: in `MEMTOOLS_BIN_DIR`, or where cargo builds for these tests.
+#[track_caller]
+pub fn tool(name: &str) -> PathBuf {
     // SAFETY: geteuid has no preconditions.
     let euid = unsafe { libc::geteuid() };
     assert_eq!(euid, 0, "end-to-end tests need root");
     let mut candidates = Vec::new();
     if let Some(directory) = std::env::var_os("MEMTOOLS_BIN_DIR") {
-        candidates.push(PathBuf::from(directory).join("memleak"));
+        candidates.push(PathBuf::from(directory).join(name));
     } else {
         // target/PROFILE/deps/TEST
         let test = std::env::current_exe().expect("the test knows its path");
         let target = test.ancestors().nth(3).expect("cargo has built the test");
         for profile in ["release", "debug"] {
-            candidates.push(target.join(profile).join("memleak"));
+            candidates.push(target.join(profile).join(name));
         }
     }
     let found = candidates.iter().find(|path| path.exists());
     found.cloned().unwrap_or_else(|| {
-        panic!("no memleak at {candidates:?}: run `cargo build --release -p memleak`, or set MEMTOOLS_BIN_DIR")
+        panic!("no {name} at {candidates:?}: run `cargo xtask build`, or set MEMTOOLS_BIN_DIR")
     })
 }
 

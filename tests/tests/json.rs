@@ -172,3 +172,28 @@ fn stacks_are_sorted_by_bytes() {
     let bytes: Vec<u64> = stacks.iter().map(|stack| stack.figures.bytes).collect();
     assert!(bytes.iter().rev().is_sorted(), "{bytes:?}");
 }
+
+/// A report is taken while blocks change: none of them is half of one and half of the next.
+#[test]
+fn no_block_is_shown_with_another_ones_size() {
+    let mut workload = Workload::start("swap", &["100000"]);
+    let memleak = Memleak::attach(workload.pid(), &["-o", "0", "--json", "0.01"]);
+    let truth = workload.run();
+    let outcome = memleak.interrupt().expect_code(0);
+    workload.quit();
+    let mut held = [0_u64; 2];
+    for report in outcome.reports() {
+        for (at, (function, size)) in [("hold_26", 26), ("hold_40", 40)].into_iter().enumerate() {
+            let figures = report.figures(function);
+            assert_eq!(figures.bytes, size * figures.count, "{function}");
+            held[at] += figures.count;
+        }
+    }
+    assert!(held[0] > 0 && held[1] > 0, "{held:?}");
+    let last = outcome.reports().pop().expect("there is a last report");
+    assert_eq!(last.total_count(), 0);
+    assert_eq!(
+        (last.allocs(), last.frees()),
+        (truth.fact("allocs"), truth.fact("frees"))
+    );
+}

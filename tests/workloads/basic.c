@@ -4,6 +4,7 @@
  *
  *	basic		four functions; the order by bytes is the reverse of the order by count
  *	basic many N	one function leaks N blocks of 48 bytes
+ *	basic refill N	the same, after half as many were allocated and freed
  */
 #include "protocol.h"
 
@@ -49,12 +50,27 @@ NOINLINE void leak_many(size_t count)
 	truth("leak_many", 48 * count, count);
 }
 
+NOINLINE void borrow_many(size_t count)
+{
+	static void *blocks[1 << 20];
+
+	CHECK(count <= sizeof(blocks) / sizeof(*blocks));
+	for (size_t i = 0; i < count; i++)
+		blocks[i] = keep(malloc(48));
+	for (size_t i = 0; i < count; i++)
+		free(blocks[i]);
+}
+
 int main(int argc, char **argv)
 {
 	size_t many = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
 
 	ready();
-	if (many) {
+	if (many && strcmp(argv[1], "refill") == 0) {
+		borrow_many(many / 2);
+		leak_many(many);
+		truth_events(many + many / 2, many / 2);
+	} else if (many) {
 		leak_many(many);
 		truth_events(many, 0);
 	} else {

@@ -1,11 +1,13 @@
 //! What this kernel can do, found by trying, and the probes themselves.
 
+mod kernel_test;
 mod seccomp;
 mod self_test;
 mod uprobe;
 
+pub use kernel_test::{Hook, Seen, try_hook};
 pub use seccomp::{has_seccomp_filter, return_probes_harm_seccomp};
-pub use self_test::{ProbeCost, Uprobes};
+pub use self_test::{ProbeCost, Uprobes, try_way};
 pub use uprobe::{AttachError, Kind, Links, Probe, Way, attach};
 
 use std::path::Path;

@@ -10,9 +10,9 @@ use libbpf_rs::{Link, OpenObject, ProgramAttachType, ProgramMut};
 
 use super::uprobe::{self, Kind, Links, Probe, Way};
 use super::{KernelError, has_attach_cookie};
+use crate::target::PidNamespace;
 use crate::target::mappings::{Mappings, read_text_mappings};
 use crate::target::placement::Cost;
-use crate::target::PidNamespace;
 
 // Generated code.
 #[allow(
@@ -106,7 +106,7 @@ impl Uprobes {
         let ways: &[Way] = if any_thread {
             &[Way::PerfEvent]
         } else {
-            &[Way::Session, Way::Multi, Way::PerfEvent]
+            &Way::ALL
         };
         let has_cookie = has_attach_cookie();
         let mut last = None;
@@ -134,8 +134,8 @@ impl Uprobes {
 const STEPPED_HITS: u32 = 32;
 const EMULATED_HITS: u32 = 256;
 
-/// `None`: it attached, but hits went missing.
-fn try_way(way: Way) -> Result<Option<ProbeCost>, libbpf_rs::Error> {
+/// Tries one way. `None`: it attached, but hits of a second thread went missing.
+pub fn try_way(way: Way) -> Result<Option<ProbeCost>, libbpf_rs::Error> {
     let mut object = MaybeUninit::uninit();
     let trial = Trial::load(&mut object, way)?;
     let (emulated, stepped) = own_probes()?;

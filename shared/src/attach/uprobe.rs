@@ -16,6 +16,11 @@ pub enum Way {
     PerfEvent,
 }
 
+impl Way {
+    /// From best to last.
+    pub const ALL: [Self; 3] = [Self::Session, Self::Multi, Self::PerfEvent];
+}
+
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -110,7 +110,7 @@ pub struct Cli {
     #[arg(long, value_name = "N", default_value_t = 10240, value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
     pub stack_storage_size: u32,
 
-    /// How many live blocks can be kept: at most about 110 bytes each, taken as they come
+    /// How many live blocks can be kept at least: up to about 110 bytes each, taken as they come
     /// [default: 1048576; 262144 before Linux 6.1, where all of it is taken at once]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500_000_000))]
     pub max_allocs: Option<u32>,
@@ -131,7 +131,7 @@ pub struct Cli {
     #[arg(long)]
     pub json: bool,
 
-    /// Write reports to this file instead of standard output, which a command keeps for itself then
+    /// Write reports (and -t's lines) to this file; standard output is the command's alone then
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 

@@ -182,9 +182,9 @@ pub struct Loss {
     /// Milliseconds in which the probes did not fire: the thread that carried them had exited.
     #[serde(skip_serializing_if = "is_zero")]
     pub blind_ms: u64,
-    /// Runs of tracepoint programs that the kernel skipped: an exec may have been seen late.
+    /// Execs that were noticed only by perf's record.
     #[serde(skip_serializing_if = "is_zero")]
-    pub skipped_runs: u64,
+    pub skipped_execs: u64,
     /// Records of new text mappings that were dropped: names may be missing or wrong.
     #[serde(skip_serializing_if = "is_zero")]
     pub text_mappings: u64,

@@ -1,7 +1,6 @@
 //! The kernel side, loaded and attached: maps in, plain values out.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
@@ -56,6 +55,9 @@ pub struct Kernel {
     uprobes: Uprobes,
     attach_pid: u32,
     sets: SharedWords<BLOCK_SET_WORDS>,
+    set_count: u32,
+    /// The image for which the sets were last swept.
+    swept_image: u32,
     totals: MappedArray<StackTotals>,
     stacks: MappedArray<Stack>,
 }
@@ -77,6 +79,8 @@ impl Kernel {
         fill_free_slots(&skel, options.stack_slots).map_err(failed)?;
         let mapped = |error: MapError| failed(libbpf_rs::Error::from(std::io::Error::other(error)));
         let mut kernel = Self {
+            set_count: sets::set_count(options.max_blocks),
+            swept_image: 0,
             sets: SharedWords::new(&skel.maps.block_sets).map_err(mapped)?,
             totals: MappedArray::new(&skel.maps.totals).map_err(mapped)?,
             stacks: MappedArray::new(&skel.maps.stacks).map_err(mapped)?,
@@ -233,12 +237,6 @@ impl Kernel {
         }
     }
 
-    /// How often the kernel skipped a tracepoint program of ours because it was running already.
-    pub fn skipped_runs(&self) -> u64 {
-        let progs = [&self.skel.progs.process_exec, &self.skel.progs.thread_exit];
-        progs.iter().map(|program| recursion_misses(program)).sum()
-    }
-
     fn set_text_range(&mut self, index: usize, (start, end): (u64, u64)) {
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
             let range = &raw mut bss.text_ranges[index];
@@ -259,12 +257,8 @@ impl Kernel {
         })
     }
 
-    /// Makes sure that the kernel side has noticed so many execs: a tracepoint program that is
-    /// preempted by itself misses events on some kernels (7.2).
+    /// Does for an exec what its program did not get to do.
     pub fn catch_up(&mut self, images: u32) {
-        if self.generation() >= images {
-            return;
-        }
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
             // SAFETY: words that the kernel side reads and writes at any time.
             unsafe {
@@ -280,7 +274,7 @@ impl Kernel {
         EventReader::new(&self.skel.maps.events)
     }
 
-    /// Calls `visit` for all live blocks of an image, and lets go of those of earlier ones.
+    /// Calls `visit` for all live blocks of an image. Those of earlier ones leave the hash table.
     pub fn for_each_block(
         &self,
         generation: u32,
@@ -298,15 +292,20 @@ impl Kernel {
         for key in &stale {
             // SAFETY: BlockKey is plain: its bytes are all initialised.
             let bytes = unsafe { plain::as_bytes(key) };
-            // It may be gone already.
-            let _ = self.skel.maps.blocks.delete(bytes);
+            if self.skel.maps.blocks.delete(bytes).is_ok() {
+                sets::forget_overflow(|index| self.sets.get(index), self.set_count, key.address);
+            }
         }
         Ok(())
     }
 
-    /// Lets go of what earlier images have in the first table.
-    pub fn forget_earlier_images(&self) {
-        sets::sweep(self.sets.iter(), self.generation());
+    /// Lets go of what earlier images have in the first table, once for each image.
+    pub fn forget_earlier_images(&mut self) {
+        let generation = self.generation();
+        if self.swept_image != generation {
+            sets::sweep(self.sets.iter(), || self.generation());
+            self.swept_image = generation;
+        }
     }
 
     /// What each stack has come to, by slot.
@@ -351,20 +350,6 @@ impl Counters {
     /// One of them.
     pub fn get(&self, counter: Counter) -> u64 {
         self.0.get(counter as usize).copied().unwrap_or(0)
-    }
-}
-
-fn recursion_misses(program: &ProgramMut<'_>) -> u64 {
-    let mut info = libbpf_sys::bpf_prog_info::default();
-    let mut length = size_of_val(&info) as u32;
-    let fd = program.as_fd().as_raw_fd();
-    // SAFETY: the kernel writes at most `length` bytes into our own structure.
-    let status =
-        unsafe { libbpf_sys::bpf_obj_get_info_by_fd(fd, (&raw mut info).cast(), &raw mut length) };
-    if status == 0 {
-        info.recursion_misses
-    } else {
-        0
     }
 }
 

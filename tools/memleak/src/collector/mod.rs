@@ -277,7 +277,8 @@ impl Waker {
 
 /// Says what the table of blocks may come to.
 pub fn table_cost(options: &Options) -> String {
-    let bytes = u64::from(options.max_blocks) * BYTES_PER_BLOCK;
+    let sets = u64::from(sets::set_count(options.max_blocks)) * 64;
+    let bytes = u64::from(options.max_blocks) * BYTES_PER_BLOCK + sets;
     let how = if options.grows {
         "as blocks come"
     } else {

@@ -52,6 +52,10 @@ pub struct Session {
     comm: String,
     meter: LoadMeter,
     started: Instant,
+    /// The images that there were by the exec records of perf, and since when.
+    images: u32,
+    images_since: Instant,
+    skipped_execs: u64,
     /// When the thread that stands for the process was last seen alive.
     thread_seen: Instant,
     has_lost_leader: bool,
@@ -99,6 +103,9 @@ impl Session {
             comm: process::comm(pid).unwrap_or_default(),
             meter,
             started: Instant::now(),
+            images: 0,
+            images_since: Instant::now(),
+            skipped_execs: 0,
             thread_seen: Instant::now(),
             has_lost_leader: target.leader_is_dead(),
             blind: Duration::ZERO,
@@ -147,6 +154,7 @@ impl Session {
         // Whether it has ended is asked first: what it did before is in the buffers by then.
         let ended = !self.has_ended && self.target.has_ended();
         self.take_text_changes();
+        self.count_execs();
         self.take_events();
         if ended {
             self.has_ended = true;
@@ -188,11 +196,22 @@ impl Session {
 
     /// Another image: what was measured of the one before is no measure for this one.
     fn begin_image(&mut self, images: u32, comm: String) {
-        self.kernel.catch_up(images);
-        self.kernel.forget_earlier_images();
+        self.images = images;
+        self.images_since = Instant::now();
         self.comm = comm;
         self.resident.at_attach = process::resident(self.target.live_thread());
         self.resident.now = self.resident.at_attach;
+    }
+
+    /// Some kernels skip a tracepoint's program when another thread is in it on the same CPU. Perf's
+    /// record of an exec comes a moment before the tracepoint: that is awaited.
+    fn count_execs(&mut self) {
+        const MOMENT: Duration = Duration::from_millis(20);
+        if self.kernel.generation() < self.images && self.images_since.elapsed() > MOMENT {
+            self.kernel.catch_up(self.images);
+            self.skipped_execs += 1;
+        }
+        self.kernel.forget_earlier_images();
     }
 
     fn look_at_target(&mut self) {
@@ -461,7 +480,7 @@ impl Session {
             mapping_events: counters.get(Counter::LossMappingEvents),
             trace_events: counters.get(Counter::LossTraceEvents),
             blind_ms: self.blind.as_millis() as u64,
-            skipped_runs: self.kernel.skipped_runs(),
+            skipped_execs: self.skipped_execs,
             text_mappings: self.text.lost(),
         }
     }

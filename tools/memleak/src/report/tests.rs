@@ -77,7 +77,7 @@ fn a_report_with_losses_blocks_and_few_stacks() {
         mapping_events: 8,
         trace_events: 9,
         blind_ms: 10,
-        skipped_runs: 11,
+        skipped_execs: 11,
         text_mappings: 12,
     };
     report.snapshot.mappings.maps = 5;

@@ -248,8 +248,8 @@ fn loss(out: &mut String, loss: &Loss) {
             "ms without probes: the thread that carried them exited".to_owned(),
         ),
         (
-            loss.skipped_runs,
-            "runs of tracepoint programs skipped by the kernel".to_owned(),
+            loss.skipped_execs,
+            "execs told of late: what the new program allocated in its first milliseconds is missing".to_owned(),
         ),
         (
             loss.text_mappings,

@@ -1,0 +1,154 @@
+//! memtools-check: what it says of this kernel is so.
+
+// Outside test functions clippy does not know that this is a test.
+#![allow(clippy::expect_used)]
+
+use std::process::{Command, Output};
+
+use memtools_tests::tool;
+use serde_json::Value;
+
+fn check(args: &[&str]) -> Output {
+    let output = Command::new(tool("memtools-check")).args(args).output();
+    output.expect("memtools-check runs")
+}
+
+fn as_json() -> Value {
+    let output = check(&["--json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("it is text");
+    assert_eq!(text.matches('\n').count(), 1);
+    serde_json::from_str(&text).expect("it is JSON")
+}
+
+fn release() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
+    release.expect("/proc is there").trim_end().to_owned()
+}
+
+/// What the kernels that the suite is tested on have, learnt by reading and trying by hand.
+struct Known {
+    release: &'static str,
+    uprobe: &'static str,
+    has_growing_maps: bool,
+    has_attach_cookies: bool,
+    has_kernel_functions: bool,
+}
+
+const KNOWN: &[Known] = &[
+    Known {
+        release: "5.10.",
+        uprobe: "perf event uprobes",
+        has_growing_maps: false,
+        has_attach_cookies: false,
+        has_kernel_functions: true,
+    },
+    Known {
+        release: "6.1.",
+        uprobe: "perf event uprobes",
+        has_growing_maps: true,
+        has_attach_cookies: true,
+        has_kernel_functions: true,
+    },
+    Known {
+        release: "6.12.",
+        uprobe: "uprobe.multi",
+        has_growing_maps: true,
+        has_attach_cookies: true,
+        has_kernel_functions: true,
+    },
+    Known {
+        release: "7.2.",
+        uprobe: "uprobe.session",
+        has_growing_maps: true,
+        has_attach_cookies: true,
+        has_kernel_functions: true,
+    },
+];
+
+#[test]
+fn the_best_ways_are_those_that_this_kernel_has() {
+    let release = release();
+    let found = as_json();
+    assert_eq!(found["kernel"], release.as_str());
+    let Some(known) = KNOWN
+        .iter()
+        .find(|known| release.starts_with(known.release))
+    else {
+        let name = "the_best_ways_are_those_that_this_kernel_has";
+        memtools_tests::skip(name, "only what the test kernels have is known");
+        return;
+    };
+    assert_eq!(found["uprobes"]["best"], known.uprobe, "{found:#}");
+    assert_eq!(found["growing_maps"], known.has_growing_maps);
+    assert_eq!(found["attach_cookies"], known.has_attach_cookies);
+    assert_eq!(
+        found["functions"]["best"].is_string(),
+        known.has_kernel_functions,
+        "{found:#}"
+    );
+}
+
+/// The chosen way saw every event, and whatever stands before it did not.
+#[test]
+fn the_best_way_to_events_loses_none() {
+    let found = as_json();
+    for group in ["tracepoints", "functions"] {
+        let best = &found[group]["best"];
+        let ways = found[group]["ways"].as_array().expect("ways are a list");
+        assert_eq!(ways.len(), 3);
+        for way in ways {
+            let is_exact = way["made"].is_u64() && way["made"] == way["seen"];
+            assert!(!is_exact || way["made"].as_u64() > Some(1000), "{way:#}");
+            assert_eq!(way["works"], is_exact, "{way:#}");
+            assert!(
+                way["why_not"].is_string() || way["made"].is_u64(),
+                "{way:#}"
+            );
+        }
+        let first = ways.iter().find(|way| way["works"] == true);
+        assert_eq!(best, first.map_or(&Value::Null, |way| &way["way"]));
+    }
+    assert!(found["tracepoints"]["best"].is_string(), "{found:#}");
+}
+
+#[test]
+fn a_tool_that_works_says_by_what() {
+    let found = as_json();
+    let tools = found["tools"].as_array().expect("tools are a list");
+    let memleak = &tools[0];
+    assert_eq!(memleak["tool"], "memleak");
+    assert_eq!(memleak["works"], true, "{found:#}");
+    let by = memleak["by"].as_str().expect("it says by what");
+    assert!(by.starts_with(found["uprobes"]["best"].as_str().expect("there is one")));
+}
+
+#[test]
+fn the_text_has_a_line_for_each_way() {
+    let output = check(&[]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).expect("it is text");
+    assert!(text.starts_with(&format!("Linux {}", release())), "{text}");
+    for word in [
+        "uprobe.session",
+        "uprobe.multi",
+        "perf event uprobes",
+        "BTF tracepoint",
+        "raw tracepoint",
+        "fentry",
+        "kprobe.multi",
+        "memleak",
+    ] {
+        assert!(text.contains(word), "{word} is missing in\n{text}");
+    }
+    assert!(text.matches("<- the best here").count() >= 2, "{text}");
+}
+
+#[test]
+fn bad_input_is_one_line() {
+    let output = check(&["--no-such-flag"]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).expect("it is text");
+    assert_eq!(text.matches('\n').count(), 1, "{text}");
+    assert!(text.contains("--no-such-flag"));
+}
