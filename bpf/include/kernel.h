@@ -144,4 +144,13 @@ struct pt_regs {
 #error "memtools knows x86-64 and arm64"
 #endif
 
+/*
+ * Flavours: what has another form on another kernel. Where one is used it stands behind
+ * WITHOUT_ and its name, so that `cargo xtask mutate-flavours` can leave it out and show which
+ * test misses it.
+ *
+ *	SESSION_IS_RETURN_PLAIN		before 7.0
+ *	SESSION_IS_RETURN_CTX		from 7.0 on
+ */
+
 #endif

@@ -69,10 +69,13 @@ pub fn target_arch(rust_arch: &str) -> Result<&'static str, BuildError> {
     }
 }
 
+/// Names a kernel flavour (kernel.h) to be left out, for `cargo xtask mutate-flavours`.
+const WITHOUT: &str = "MEMTOOLS_BPF_WITHOUT";
+
 /// The compiler's arguments. `-mcpu=v3` is what 5.10 can load; newer compilers go further by
 /// default.
 pub fn clang_args(arch: &str) -> Vec<OsString> {
-    vec![
+    let mut args: Vec<OsString> = vec![
         "-I".into(),
         source_dir().into(),
         "-I".into(),
@@ -81,7 +84,13 @@ pub fn clang_args(arch: &str) -> Vec<OsString> {
         "-mcpu=v3".into(),
         "-Wall".into(),
         "-Werror".into(),
-    ]
+    ];
+    if let Some(flavour) = env::var_os(WITHOUT) {
+        let mut define = OsString::from("-DWITHOUT_");
+        define.push(flavour);
+        args.push(define);
+    }
+    args
 }
 
 /// Compiles `NAME.bpf.c` and writes its skeleton to `OUT_DIR/NAME.skel.rs`.
@@ -91,6 +100,7 @@ pub fn build(name: &str) -> Result<(), BuildError> {
         .map_err(|_| BuildError::NotInBuildScript("CARGO_CFG_TARGET_ARCH"))?;
     let arch = target_arch(&rust_arch)?;
 
+    println!("cargo::rerun-if-env-changed={WITHOUT}");
     rerun_if_sources_change(&source_dir())?;
     rerun_if_sources_change(&source_dir().join("include"))?;
     let own = source_dir().join(name);
