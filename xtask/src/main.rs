@@ -9,6 +9,7 @@ mod progress;
 mod setup;
 mod suite;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -46,6 +47,8 @@ enum Chore {
     Demo(demo::Args),
     /// Run the unit tests and the end-to-end tests
     Test(test::Args),
+    /// Boot a virtual machine with another kernel and run a command in it
+    Vm(vm::Args),
     /// Check formatting, lints, licences and the state of the repository
     Lint(lint::Args),
     /// Run a benchmark of the suite
@@ -66,6 +69,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Chore::Build(args) => suite::run(&workspace, args)?,
         Chore::Demo(args) => demo::run(&workspace, args)?,
         Chore::Test(args) => return test::run(&workspace, args),
+        Chore::Vm(args) => return vm::run(&workspace, args),
         Chore::Lint(args) => lint::run(&workspace, args)?,
         Chore::Bench(args) => bench::run(&workspace, args)?,
     }

@@ -102,7 +102,8 @@ pub fn cannot_run(command: &Command) -> String {
     format!("run `{}`", show(command))
 }
 
-fn quote(argument: &OsStr) -> String {
+/// A word as a shell reads it.
+pub fn quote(argument: &OsStr) -> String {
     let text = argument.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=+:,@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

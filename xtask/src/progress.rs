@@ -2,13 +2,25 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+/// Set when standard output is somebody else's.
+static STDOUT_IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// From now on, chores speak on standard error: standard output is for what they run.
+pub fn leave_stdout() {
+    STDOUT_IS_TAKEN.store(true, Ordering::Relaxed);
+}
+
 /// Prints a line to standard output. A reader that has gone (`| head`) is no reason to stop a
 /// chore, so a closed pipe is ignored, where `println!` would panic.
 pub fn say(line: impl Display) {
+    if STDOUT_IS_TAKEN.load(Ordering::Relaxed) {
+        return complain(&line.to_string());
+    }
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

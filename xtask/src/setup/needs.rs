@@ -12,6 +12,7 @@ pub enum Purpose {
     Demo,
     Lint,
     Test,
+    Vm,
     Bench,
 }
 
@@ -30,6 +31,8 @@ pub enum Need {
     MuslC,
     Valgrind,
     Bpftrace,
+    Qemu,
+    Busybox,
     KernelTypes,
     LoadBpf,
 }
@@ -50,8 +53,14 @@ pub struct Missing {
 }
 
 impl Purpose {
-    pub const ALL: &'static [Self] =
-        &[Self::Build, Self::Demo, Self::Lint, Self::Test, Self::Bench];
+    pub const ALL: &'static [Self] = &[
+        Self::Build,
+        Self::Demo,
+        Self::Lint,
+        Self::Test,
+        Self::Vm,
+        Self::Bench,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -59,6 +68,7 @@ impl Purpose {
             Self::Demo => "demo",
             Self::Lint => "lint",
             Self::Test => "test",
+            Self::Vm => "vm",
             Self::Bench => "bench",
         }
     }
@@ -72,6 +82,8 @@ impl Purpose {
             Self::Lint => &[Need::Cxx, Need::ClangFormat, Need::Rustfmt, Need::Clippy],
             // A kernel without type information makes tests skip, each by name.
             Self::Test => &[Need::Cxx, Need::MuslC, Need::Valgrind, Need::LoadBpf],
+            // What is built here runs there, so that no right to load programs here is needed.
+            Self::Vm => &[Need::Cxx, Need::MuslC, Need::Qemu, Need::Busybox],
             Self::Bench => &[Need::Cxx, Need::Bpftrace, Need::KernelTypes, Need::LoadBpf],
         }
     }
@@ -103,6 +115,8 @@ impl Need {
             Self::MuslC => "a C compiler for musl, musl-gcc",
             Self::Valgrind => "valgrind",
             Self::Bpftrace => "bpftrace",
+            Self::Qemu => "QEMU for x86-64",
+            Self::Busybox => "busybox",
             Self::KernelTypes => "the kernel's type information, /sys/kernel/btf/vmlinux",
             Self::LoadBpf => "the right to load BPF programs",
         }
@@ -142,6 +156,8 @@ impl Need {
             Self::MuslC => compiles("musl-gcc", "c", "#include <stdio.h>", &["-static"]),
             Self::Valgrind => answers("valgrind", &["--version"]),
             Self::Bpftrace => answers("bpftrace", &["--version"]),
+            Self::Qemu => answers(crate::vm::QEMU, &["--version"]),
+            Self::Busybox => answers("busybox", &["true"]),
             Self::Rustfmt => answers("cargo", &["fmt", "--version"]),
             Self::Clippy => answers("cargo", &["clippy", "--version"]),
             Self::KernelTypes => has_kernel_types(),

@@ -143,6 +143,13 @@ fn names(need: Need) -> Names {
         Need::MuslC => [&["musl-tools"], &["musl-gcc"], &[], &["musl"], &[]],
         Need::Valgrind => [&["valgrind"]; 5],
         Need::Bpftrace => [&["bpftrace"]; 5],
+        Need::Qemu => [
+            &["qemu-system-x86"], &["qemu-system-x86-core"], &["qemu-x86"],
+            &["qemu-system-x86"], &["qemu-system-x86_64"],
+        ],
+        Need::Busybox => [
+            &["busybox-static"], &["busybox"], &["busybox-static"], &["busybox"], &["busybox-static"],
+        ],
         Need::Rustfmt | Need::Clippy | Need::KernelTypes | Need::LoadBpf => NONE,
     }
 }
@@ -171,6 +178,8 @@ mod tests {
         Need::ClangFormat,
         Need::Valgrind,
         Need::Bpftrace,
+        Need::Qemu,
+        Need::Busybox,
     ];
 
     #[test]

@@ -23,21 +23,43 @@ pub struct TestBinary {
     pub needs_root: bool,
 }
 
+/// What cargo builds for tests.
+pub struct Built {
+    pub binaries: Vec<TestBinary>,
+    /// Directories of programs that the tests run.
+    pub workloads: Vec<PathBuf>,
+}
+
 /// Builds the test programs and lists them, quick ones first.
-pub fn build(workspace: &Workspace) -> Result<Vec<TestBinary>> {
+pub fn build(workspace: &Workspace) -> Result<Built> {
     let mut command = workspace.cargo();
     command
         .args(["test", "--workspace", "--release", "--no-run"])
         .arg("--message-format=json-render-diagnostics");
     say(format_args!("      $ {}", process::show(&command)));
     let messages = process::capture(&mut command)?;
-    let mut binaries: Vec<_> = messages
+    let messages: Vec<Value> = messages
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
-        .filter_map(|message| test_binary(&message, &workspace.root))
+        .collect();
+    let mut binaries: Vec<_> = messages
+        .iter()
+        .filter_map(|message| test_binary(message, &workspace.root))
         .collect();
     binaries.sort_by(|a, b| (a.needs_root, &a.name).cmp(&(b.needs_root, &b.name)));
-    Ok(binaries)
+    Ok(Built {
+        binaries,
+        workloads: messages.iter().filter_map(workloads).collect(),
+    })
+}
+
+/// The directory of workloads that a build script gives to the tests, if the message is about one.
+fn workloads(message: &Value) -> Option<PathBuf> {
+    let variables = message["env"].as_array()?;
+    let variable = variables
+        .iter()
+        .find(|variable| variable[0] == "MEMTOOLS_WORKLOADS")?;
+    Some(PathBuf::from(variable[1].as_str()?))
 }
 
 /// What one message of cargo's says about a test program, if it is about one.
@@ -82,6 +104,16 @@ mod tests {
         let tool = read(message("tools/memleak", "test", true)).unwrap();
         assert!(!tool.needs_root);
         assert_eq!(tool.directory, Path::new("/r/tools/memleak"));
+    }
+
+    #[test]
+    fn a_build_script_tells_where_the_workloads_are() {
+        let message = serde_json::json!({
+            "reason": "build-script-executed",
+            "env": [["X", "1"], ["MEMTOOLS_WORKLOADS", "/o/workloads"]],
+        });
+        assert_eq!(workloads(&message), Some(PathBuf::from("/o/workloads")));
+        assert_eq!(workloads(&serde_json::json!({ "env": [] })), None);
     }
 
     #[test]

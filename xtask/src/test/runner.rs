@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use super::binaries::TestBinary;
 use super::output::Output;
-use super::summary::{Row, Skip, skips};
+use super::summary::{HOST, Row, Skip, skips};
 use crate::privilege::Privilege;
 use crate::process;
 use crate::progress::say;
@@ -107,7 +107,7 @@ impl<'a> Runner<'a> {
 }
 
 fn row(name: &str, output: &Output, skips: Vec<Skip>, end: &End, elapsed: Duration) -> Row {
-    let mut row = Row::new(name, output, skips, elapsed);
+    let mut row = Row::new(HOST, name, output, skips, elapsed);
     match end {
         End::Hung => row.add_failure(format!(
             "no output for {} minutes: ended",

@@ -13,9 +13,11 @@ pub struct Skip {
     pub reason: String,
 }
 
-/// What came of one test program.
+/// What came of one test program in one place.
 #[derive(Debug)]
 pub struct Row {
+    /// The kernel's name, or [`HOST`].
+    place: String,
     name: String,
     pub passed: usize,
     pub failed: usize,
@@ -24,13 +26,23 @@ pub struct Row {
     elapsed: Duration,
 }
 
+/// This machine's own kernel.
+pub const HOST: &str = "host";
+
 #[derive(Debug, Default)]
 pub struct Summary {
     rows: Vec<Row>,
+    notes: Vec<String>,
 }
 
 impl Row {
-    pub fn new(name: &str, output: &Output, mut skips: Vec<Skip>, elapsed: Duration) -> Self {
+    pub fn new(
+        place: &str,
+        name: &str,
+        output: &Output,
+        mut skips: Vec<Skip>,
+        elapsed: Duration,
+    ) -> Self {
         let failures: Vec<_> = output.names(Verdict::Failed).map(str::to_owned).collect();
         // To the harness a test that skips has passed; one that then fails has failed.
         skips.retain(|skip| !failures.contains(&skip.test));
@@ -44,6 +56,7 @@ impl Row {
             reason: "ignored in the source".to_owned(),
         }));
         Self {
+            place: place.to_owned(),
             name: name.to_owned(),
             passed,
             failed,
@@ -51,6 +64,19 @@ impl Row {
             skips,
             elapsed,
         }
+    }
+
+    /// A test program that did not come to run.
+    pub fn skipped(place: &str, name: &str, skip: Skip) -> Self {
+        let nothing = Output::default();
+        Self::new(place, name, &nothing, vec![skip], Duration::ZERO)
+    }
+
+    /// Something that failed outside of every test.
+    pub fn broken(place: &str, name: &str, what: String) -> Self {
+        let mut row = Self::new(place, name, &Output::default(), Vec::new(), Duration::ZERO);
+        row.add_failure(what);
+        row
     }
 
     pub fn add_failure(&mut self, what: String) {
@@ -65,6 +91,16 @@ impl Row {
 
     fn is_empty(&self) -> bool {
         self.passed + self.failed + self.skips.len() == 0
+    }
+
+    fn skip_lines(&self) -> Vec<String> {
+        let line = |skip: &Skip| format!("{}: {}: {}", self.name, skip.test, skip.reason);
+        self.skips.iter().map(line).collect()
+    }
+
+    fn failure_lines(&self) -> Vec<String> {
+        let line = |failure: &String| format!("{}: {failure}", self.name);
+        self.failures.iter().map(line).collect()
     }
 }
 
@@ -92,37 +128,87 @@ impl Summary {
         )
     }
 
-    /// Each test program with its counts, then each test that did not pass.
+    /// Something to know about the run that is no test's result.
+    pub fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// Each test program with its counts in each place, then each test that did not pass.
     pub fn table(&self) -> String {
-        let rows = || self.rows.iter().filter(|row| !row.is_empty());
-        let width = rows().map(|row| row.name.len()).max().unwrap_or(0).max(4);
-        let mut table = format!(
-            "\n{:width$}  {:>6}  {:>6}  {:>7}  {:>10}\n",
-            "test", "passed", "failed", "skipped", "time"
+        let mut table = String::from("\npassed/failed/skipped and time\n");
+        let mut lines = Grid::default();
+        lines.row("test", self.places().into_iter().map(str::to_owned));
+        for name in self.names() {
+            let cells = self
+                .places()
+                .into_iter()
+                .map(|place| self.cell(name, place));
+            lines.row(name, cells);
+        }
+        lines.row(
+            "time",
+            self.places().into_iter().map(|place| self.time(place)),
         );
+        table.push_str(&lines.shown());
         // Writing to a String cannot fail.
-        for row in rows() {
-            let _ = writeln!(
-                table,
-                "{:width$}  {:>6}  {:>6}  {:>7}  {:>10}",
-                row.name,
-                row.passed,
-                row.failed,
-                row.skips.len(),
-                seconds(row.elapsed)
-            );
+        for note in &self.notes {
+            let _ = writeln!(table, "note: {note}");
         }
-        for row in rows() {
-            for Skip { test, reason } in &row.skips {
-                let _ = writeln!(table, "skipped: {}: {test}: {reason}", row.name);
-            }
+        for (what, places) in self.merged(Row::skip_lines) {
+            let _ = writeln!(table, "skipped: {what} ({places})");
         }
-        for row in rows() {
-            for failure in &row.failures {
-                let _ = writeln!(table, "FAILED: {}: {failure}", row.name);
-            }
+        for (what, places) in self.merged(Row::failure_lines) {
+            let _ = writeln!(table, "FAILED: {what} ({places})");
         }
         table
+    }
+
+    /// The lines of all rows, each once with the places that have it.
+    fn merged(&self, lines: impl Fn(&Row) -> Vec<String>) -> Vec<(String, String)> {
+        let mut merged: Vec<(String, String)> = Vec::new();
+        for row in &self.rows {
+            for line in lines(row) {
+                match merged.iter_mut().find(|(known, _)| *known == line) {
+                    Some((_, places)) => {
+                        places.push_str(", ");
+                        places.push_str(&row.place);
+                    }
+                    None => merged.push((line, row.place.clone())),
+                }
+            }
+        }
+        merged
+    }
+
+    fn places(&self) -> Vec<&str> {
+        once_each(self.rows.iter().map(|row| row.place.as_str()))
+    }
+
+    fn names(&self) -> Vec<&str> {
+        let rows = self.rows.iter().filter(|row| !row.is_empty());
+        once_each(rows.map(|row| row.name.as_str()))
+    }
+
+    fn cell(&self, name: &str, place: &str) -> String {
+        let here = |row: &&Row| row.name == name && row.place == place;
+        let mut rows = self.rows.iter().filter(here).peekable();
+        if rows.peek().is_none() {
+            return "-".to_owned();
+        }
+        let (mut counts, mut elapsed) = ([0; 3], Duration::ZERO);
+        for row in rows {
+            counts[0] += row.passed;
+            counts[1] += row.failed;
+            counts[2] += row.skips.len();
+            elapsed += row.elapsed;
+        }
+        let [passed, failed, skipped] = counts;
+        format!("{passed}/{failed}/{skipped} {:>4}s", elapsed.as_secs())
+    }
+
+    fn time(&self, place: &str) -> String {
+        let rows = self.rows.iter().filter(|row| row.place == place);
+        seconds(rows.map(|row| row.elapsed).sum())
     }
 
     fn passed(&self) -> usize {
@@ -136,6 +222,49 @@ impl Summary {
     fn skipped(&self) -> usize {
         self.rows.iter().map(|row| row.skips.len()).sum()
     }
+}
+
+/// Lines of cells, in columns.
+#[derive(Default)]
+struct Grid {
+    lines: Vec<Vec<String>>,
+}
+
+impl Grid {
+    fn row(&mut self, head: &str, cells: impl Iterator<Item = String>) {
+        self.lines
+            .push(std::iter::once(head.to_owned()).chain(cells).collect());
+    }
+
+    fn shown(&self) -> String {
+        let width = |column: usize| {
+            let cells = self.lines.iter().filter_map(|line| line.get(column));
+            cells.map(String::len).max().unwrap_or(0)
+        };
+        let mut shown = String::new();
+        for line in &self.lines {
+            for (column, cell) in line.iter().enumerate() {
+                let width = width(column);
+                // Writing to a String cannot fail.
+                let _ = match column {
+                    0 => write!(shown, "{cell:width$}"),
+                    _ => write!(shown, "  {cell:>width$}"),
+                };
+            }
+            shown.push('\n');
+        }
+        shown
+    }
+}
+
+fn once_each<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut once = Vec::new();
+    for name in names {
+        if !once.contains(&name) {
+            once.push(name);
+        }
+    }
+    once
 }
 
 /// Reads a skip log: a line `name: reason` for each test that skipped. A test that gives several
@@ -159,9 +288,14 @@ mod tests {
     use super::*;
 
     fn row(output: &str, log: &str) -> Row {
+        row_in(HOST, output, log)
+    }
+
+    fn row_in(place: &str, output: &str, log: &str) -> Row {
         let mut read = Output::default();
         output.lines().for_each(|line| read.read_line(line));
-        Row::new("tests: leaks", &read, skips(log), Duration::from_secs(2))
+        let elapsed = Duration::from_secs(2);
+        Row::new(place, "tests: leaks", &read, skips(log), elapsed)
     }
 
     const OUTPUT: &str = "test a ... ok\ntest m::b ... ok\ntest c ... FAILED\ntest d ... ignored\n\
@@ -185,9 +319,35 @@ mod tests {
         assert_eq!(summary.line(), "1 passed, 1 failed, 2 skipped");
         assert!(!summary.is_good());
         let table = summary.table();
-        assert!(table.contains("skipped: tests: leaks: m::b: no musl-gcc\n"));
-        assert!(table.contains("skipped: tests: leaks: d: ignored in the source\n"));
-        assert!(table.contains("FAILED: tests: leaks: c\n"));
+        assert!(table.contains("skipped: tests: leaks: m::b: no musl-gcc (host)\n"));
+        assert!(table.contains("skipped: tests: leaks: d: ignored in the source (host)\n"));
+        assert!(table.contains("FAILED: tests: leaks: c (host)\n"));
+    }
+
+    #[test]
+    fn places_stand_side_by_side() {
+        let mut summary = Summary::default();
+        for place in [HOST, "5.10"] {
+            summary.add(row_in(place, OUTPUT, "a: no b\n"));
+        }
+        let why = "no network".to_owned();
+        let test = "all its tests".to_owned();
+        let skip = Skip { test, reason: why };
+        summary.add(Row::skipped("6.1", "tests: leaks", skip));
+        summary.note("5.10: booted 2 times".to_owned());
+        assert_eq!(
+            summary.table(),
+            "\npassed/failed/skipped and time\n\
+             test                 host         5.10          6.1\n\
+             tests: leaks  1/1/2    2s  1/1/2    2s  0/0/1    0s\n\
+             time                2.0 s        2.0 s        0.0 s\n\
+             note: 5.10: booted 2 times\n\
+             skipped: tests: leaks: a: no b (host, 5.10)\n\
+             skipped: tests: leaks: d: ignored in the source (host, 5.10)\n\
+             skipped: tests: leaks: all its tests: no network (6.1)\n\
+             FAILED: tests: leaks: c (host, 5.10)\n"
+        );
+        assert_eq!(summary.line(), "2 passed, 2 failed, 5 skipped");
     }
 
     #[test]
@@ -199,7 +359,7 @@ mod tests {
             "",
         ));
         assert!(!summary.is_good());
-        assert_eq!(summary.table().lines().count(), 2);
+        assert_eq!(summary.table().lines().count(), 4);
         summary.add(row("test a ... ok", ""));
         assert!(summary.is_good());
         assert_eq!(summary.line(), "1 passed, 0 failed, 0 skipped");

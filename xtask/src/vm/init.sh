@@ -1,0 +1,51 @@
+#!/bin/busybox sh
+# The first process of a guest: makes a small system out of the initramfs, runs /xtask/command and
+# reports on the fourth serial port. The first port is the kernel's log; the second and the third
+# are the command's standard output and standard error, byte for byte.
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+mount -t tracefs tracefs /sys/kernel/tracing
+mount -t bpf bpf /sys/fs/bpf
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+# No file system of its own: the suite itself may be below it.
+chmod 1777 /tmp
+ip link set lo up
+if [ -e /dev/nvme0n1 ]; then
+    mkswap /dev/nvme0n1 >/dev/null && swapon /dev/nvme0n1
+fi
+
+for port in 1 2 3; do
+    stty -F /dev/ttyS$port raw -echo -hupcl 115200
+done
+echo ready >/dev/ttyS3
+
+if [ -e /xtask/terminal ]; then
+    # Held open: the size of a terminal that nobody has open is forgotten.
+    exec 9<>/dev/ttyS1
+    stty -F /dev/ttyS1 sane $(cat /xtask/terminal)
+    setsid -c sh /xtask/command <>/dev/ttyS1 >&0 2>&0 9>&-
+    status=$?
+else
+    # Through pipes, so that programs do not take the ports for terminals.
+    mkfifo /run/out /run/err
+    cat /run/out >/dev/ttyS1 &
+    out=$!
+    cat /run/err >/dev/ttyS2 &
+    err=$!
+    setsid sh /xtask/command </dev/null >/run/out 2>/run/err
+    status=$?
+    # What the command has left behind may hold the pipes open for ever.
+    for tenth in $(seq 20); do
+        kill -0 $out 2>/dev/null || kill -0 $err 2>/dev/null || break
+        sleep 0.1
+    done
+fi
+
+echo "tainted $(cat /proc/sys/kernel/tainted)" >/dev/ttyS3
+echo "exit $status" >/dev/ttyS3
+reboot -f

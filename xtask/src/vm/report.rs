@@ -1,0 +1,49 @@
+//! What a guest's init says about itself.
+
+/// The lines on the fourth serial port, so far.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub ready: bool,
+    /// The flags of /proc/sys/kernel/tainted at the end.
+    pub tainted: Option<u64>,
+    /// The command's exit status, as a shell gives it.
+    pub status: Option<u8>,
+    torn: Vec<u8>,
+}
+
+impl Report {
+    pub fn take(&mut self, bytes: &[u8]) {
+        self.torn.extend_from_slice(bytes);
+        while let Some(end) = self.torn.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.torn.drain(..=end).collect();
+            self.line(String::from_utf8_lossy(&line).trim());
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        match line.split_once(' ').unwrap_or((line, "")) {
+            ("ready", "") => self.ready = true,
+            ("tainted", flags) => self.tainted = flags.parse().ok(),
+            ("exit", status) => self.status = status.parse().ok(),
+            // The firmware's noise.
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_may_come_in_pieces() {
+        let mut report = Report::default();
+        report.take(b"\0noise\nrea");
+        assert!(!report.ready);
+        report.take(b"dy\r\ntainted 512\nexit 3");
+        assert!(report.ready);
+        assert_eq!((report.tainted, report.status), (Some(512), None));
+        report.take(b"\n");
+        assert_eq!(report.status, Some(3));
+    }
+}
