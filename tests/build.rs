@@ -1,4 +1,5 @@
-//! Compiles the workloads into OUT_DIR/workloads, and the empty probes that benchmarks compare with.
+//! Compiles the workloads into OUT_DIR/workloads, and the BPF objects that
+//! benchmarks compare with and whose verification is measured.
 
 use std::env;
 use std::fs;
@@ -180,7 +181,9 @@ fn main() {
     println!("cargo:rustc-env=MEMTOOLS_WORKLOADS={}", out.display());
     fs::create_dir_all(&out).unwrap_or_else(|e| panic!("{}: {e}", out.display()));
 
-    memtools_bpf::build("probe_test").unwrap_or_else(|e| panic!("{e}"));
+    for object in ["memleak", "probe_test"] {
+        memtools_bpf::build(object).unwrap_or_else(|e| panic!("{e}"));
+    }
 
     let builder = Builder {
         source: manifest.join("workloads"),

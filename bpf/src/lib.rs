@@ -93,7 +93,8 @@ pub fn clang_args(arch: &str) -> Vec<OsString> {
     args
 }
 
-/// Compiles `NAME.bpf.c` and writes its skeleton to `OUT_DIR/NAME.skel.rs`.
+/// Compiles `NAME.bpf.c` into `OUT_DIR/NAME.bpf.o` and writes its skeleton to
+/// `OUT_DIR/NAME.skel.rs`.
 pub fn build(name: &str) -> Result<(), BuildError> {
     let out_dir = env::var_os("OUT_DIR").ok_or(BuildError::NotInBuildScript("OUT_DIR"))?;
     let rust_arch = env::var("CARGO_CFG_TARGET_ARCH")
@@ -109,6 +110,7 @@ pub fn build(name: &str) -> Result<(), BuildError> {
     }
     SkeletonBuilder::new()
         .source(source_dir().join(format!("{name}.bpf.c")))
+        .obj(Path::new(&out_dir).join(format!("{name}.bpf.o")))
         .clang_args(clang_args(arch))
         .reference_obj(true)
         .build_and_generate(Path::new(&out_dir).join(format!("{name}.skel.rs")))
