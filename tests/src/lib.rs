@@ -1,7 +1,8 @@
 //! End-to-end tests of the suite: what starts the workloads and the tools, and reads what they say.
 //!
 //! A test starts a [`Workload`], a [`Memleak`] on it, lets the workload go, and compares the tool's
-//! [`Report`] with the workload's own [`Truth`]. Every wait has a deadline.
+//! [`Report`] with the workload's own [`Truth`]. Every wait has a deadline. `MEMTOOLS_SLOW` makes
+//! loads smaller and deadlines longer, for emulated processors.
 
 // All of this is test code, where a failed expectation is a failed test.
 #![allow(
@@ -22,7 +23,7 @@ mod skip;
 mod truth;
 mod workload;
 
-pub use deadline::{DEADLINE, wait_until};
+pub use deadline::{deadline, load, wait_until};
 pub use independent::{LeakedBy, leak_sanitizer, valgrind};
 pub use lines::Lines;
 pub use memleak::{Memleak, Outcome, binary, tool};

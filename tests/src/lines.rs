@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 
-use crate::DEADLINE;
+use crate::deadline;
 
 /// Reads all along in a thread of its own, so that the writer never waits for the test.
 pub struct Lines {
@@ -36,11 +36,11 @@ impl Lines {
     /// The next line, or nothing at the end of the stream.
     #[track_caller]
     pub fn next_line(&mut self) -> Option<String> {
-        match self.receiver.recv_timeout(DEADLINE) {
+        match self.receiver.recv_timeout(deadline()) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
             Err(RecvTimeoutError::Timeout) => {
-                panic!("{} said nothing for {}s", self.whose, DEADLINE.as_secs())
+                panic!("{} said nothing for {:?}", self.whose, deadline())
             }
         }
     }

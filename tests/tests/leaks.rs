@@ -1,6 +1,6 @@
 //! Exact figures: what the tool reports is what the workload says, to the byte.
 
-use memtools_tests::{Session, path_of, skip, trace};
+use memtools_tests::{Session, load, path_of, skip, trace};
 
 const NO_ARGS: &[&str] = &[];
 const EXACT_JSON: &[&str] = &["-o", "0", "--json"];
@@ -84,7 +84,7 @@ fn optimized_rust_is_exact() {
 /// Two million events of two threads, and not one is missed or counted twice.
 #[test]
 fn a_million_pairs_are_counted_one_by_one() {
-    let session = trace("pairs", &["2", "5", "64", "500000"], &[])
+    let session = trace("pairs", &["2", "5", "64", load("500000", "20000")], &[])
         .agrees_in_events()
         .lost_nothing();
     let report = session.report();

@@ -4,7 +4,7 @@
 #![allow(clippy::expect_used)]
 
 use memtools_tests::{
-    Memleak, Outcome, Workload, altered_code, assert_no_probe_left, trace, wait_until,
+    Memleak, Outcome, Workload, altered_code, assert_no_probe_left, load, trace, wait_until,
 };
 
 const NO_ARGS: &[&str] = &[];
@@ -12,7 +12,7 @@ const EXACT_JSON: &[&str] = &["-o", "0", "--json"];
 
 #[test]
 fn threads_that_free_for_each_other_are_exact() {
-    trace("threads", &["pass", "20000"], &[])
+    trace("threads", &["pass", load("20000", "4000")], &[])
         .agrees()
         .agrees_in_events()
         .lost_nothing();
@@ -20,14 +20,14 @@ fn threads_that_free_for_each_other_are_exact() {
 
 #[test]
 fn short_lived_threads_are_exact() {
-    trace("threads", &["short", "500"], &[])
+    trace("threads", &["short", load("500", "100")], &[])
         .agrees()
         .lost_nothing();
 }
 
 #[test]
 fn a_block_that_realloc_let_go_may_be_anothers_at_once() {
-    trace("realloc_race", &["20000"], &[])
+    trace("realloc_race", &[load("20000", "4000")], &[])
         .agrees()
         .agrees_in_events()
         .lost_nothing();
@@ -104,7 +104,7 @@ fn a_killed_tool_leaves_no_breakpoint() {
 fn a_busy_target_survives_attaching_and_detaching() {
     let mut workload = Workload::start("busy", NO_ARGS);
     workload.run();
-    for _ in 0..10 {
+    for _ in 0..load(10, 3) {
         let memleak = Memleak::attach(workload.pid(), EXACT_JSON);
         memleak.interrupt().expect_code(0);
         assert_no_probe_left(workload.pid());

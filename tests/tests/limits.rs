@@ -1,13 +1,13 @@
 //! What is left out on purpose or for want of room is said, and the rest stays right.
 
-use memtools_tests::{Memleak, Workload, altered_code, trace, wait_until};
+use memtools_tests::{Memleak, Workload, altered_code, load, trace, wait_until};
 
 const NO_ARGS: &[&str] = &[];
 
-/// One in ten of 100,000 blocks: the standard deviation is one percent.
+/// One in ten of 100,000 blocks: the standard deviation is one percent, and of 10,000 three.
 #[test]
 fn sampled_figures_are_scaled_and_marked() {
-    let session = trace("basic", &["many", "100000"], &["-s", "10"]);
+    let session = trace("basic", &["many", load("100000", "10000")], &["-s", "10"]);
     let report = session.report();
     let near = |found: u64, said: u64| found.abs_diff(said) * 5 <= said;
     assert!(near(report.total_bytes(), session.truth.total_bytes()));

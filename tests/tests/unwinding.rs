@@ -4,7 +4,7 @@
 // Outside test functions clippy does not know that this is a test.
 #![allow(clippy::expect_used)]
 
-use memtools_tests::{Session, trace, workloads_dir};
+use memtools_tests::{Session, load, trace, workloads_dir};
 
 const NO_ARGS: &[&str] = &[];
 
@@ -17,7 +17,7 @@ fn trace_own(mode: &str) -> Session {
 
 #[test]
 fn a_million_exceptions_pass() {
-    trace("exceptions", &["1000000"], &[])
+    trace("exceptions", &[load("1000000", "20000")], &[])
         .agrees()
         .agrees_in_events()
         .lost_nothing();
@@ -59,7 +59,7 @@ fn an_address_given_again_without_a_free_is_a_missed_free() {
 
 #[test]
 fn signals_and_stacks_of_the_programs_own_are_exact() {
-    trace("signals", &["100000"], &[])
+    trace("signals", &[load("100000", "5000")], &[])
         .agrees()
         .agrees_in_events()
         .lost_nothing();
