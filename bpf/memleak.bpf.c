@@ -10,6 +10,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include "session.bpf.h"
+#include "own_stack.bpf.h"
 #include "memleak/mappings.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -295,6 +296,7 @@ static __always_inline int enter_role(struct pt_regs *ctx, u64 role)
 SEC("uprobe.session")
 int call_session(struct pt_regs *ctx)
 {
+	STAY_ON_OWN_STACK(ctx, no_session);
 	if (is_session_return(ctx))
 		return leave_call(ctx);
 	return enter_role(ctx, bpf_get_attach_cookie(ctx));
@@ -305,6 +307,7 @@ int call_session(struct pt_regs *ctx)
 	SEC("uprobe")                                                                              \
 	int name##_enter(struct pt_regs *ctx)                                                      \
 	{                                                                                          \
+		STAY_ON_OWN_STACK(ctx, no_probe);                                                  \
 		enter_role(ctx, role);                                                             \
 		return 0;                                                                          \
 	}
@@ -321,18 +324,21 @@ ENTRY(mremap, ROLE_MREMAP)
 SEC("uretprobe")
 int call_leave(struct pt_regs *ctx)
 {
+	STAY_ON_OWN_STACK(ctx, no_probe);
 	return leave_call(ctx);
 }
 
 SEC("uprobe")
 int free_enter(struct pt_regs *ctx)
 {
+	STAY_ON_OWN_STACK(ctx, no_probe);
 	return enter_free(ctx);
 }
 
 SEC("uprobe")
 int munmap_enter(struct pt_regs *ctx)
 {
+	STAY_ON_OWN_STACK(ctx, no_probe);
 	return enter_munmap(ctx);
 }
 
@@ -340,6 +346,7 @@ int munmap_enter(struct pt_regs *ctx)
 SEC("uprobe")
 int unload_enter(struct pt_regs *ctx)
 {
+	STAY_ON_OWN_STACK(ctx, no_probe);
 	if (is_target(current_task()))
 		add(&epoch, 1);
 	return 0;
@@ -348,6 +355,7 @@ int unload_enter(struct pt_regs *ctx)
 SEC("uprobe")
 int anchor_enter(struct pt_regs *ctx)
 {
+	STAY_ON_OWN_STACK(ctx, no_probe);
 	return enter_anchor(ctx);
 }
 
