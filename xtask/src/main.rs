@@ -9,6 +9,7 @@ mod progress;
 mod setup;
 mod suite;
 mod test;
+mod verify;
 mod vm;
 mod workspace;
 
@@ -49,6 +50,8 @@ enum Chore {
     Test(test::Args),
     /// Boot a virtual machine with another kernel and run a command in it
     Vm(vm::Args),
+    /// Load every BPF program on every kernel and show what it costs the verifier
+    Verify(verify::Args),
     /// Check formatting, lints, licences and the state of the repository
     Lint(lint::Args),
     /// Run a benchmark of the suite
@@ -70,6 +73,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Chore::Demo(args) => demo::run(&workspace, args)?,
         Chore::Test(args) => return test::run(&workspace, args),
         Chore::Vm(args) => return vm::run(&workspace, args),
+        Chore::Verify(args) => return verify::run(&workspace, args),
         Chore::Lint(args) => lint::run(&workspace, args)?,
         Chore::Bench(args) => bench::run(&workspace, args)?,
     }
