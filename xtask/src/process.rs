@@ -66,6 +66,26 @@ pub fn each_line(stream: impl Read, mut use_line: impl FnMut(&str)) -> Result<()
     Ok(())
 }
 
+/// Puts lines together again that arrive in pieces.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Pieces {
+    torn: Vec<u8>,
+}
+
+impl Pieces {
+    /// The lines that are whole now, without their ends.
+    pub fn take(&mut self, bytes: &[u8]) -> Vec<String> {
+        self.torn.extend_from_slice(bytes);
+        let mut lines = Vec::new();
+        while let Some(end) = self.torn.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.torn.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            lines.push(line.trim_end_matches(['\n', '\r']).to_owned());
+        }
+        lines
+    }
+}
+
 /// Where `program` is on the search path.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
@@ -137,6 +157,14 @@ mod tests {
         assert_eq!(try_quietly(&mut command, "x"), Err("broken".to_owned()));
         let mut missing = Command::new("no-such-program-anywhere");
         assert_eq!(try_quietly(&mut missing, ""), Err("not found".to_owned()));
+    }
+
+    #[test]
+    fn pieces_become_lines() {
+        let mut pieces = Pieces::default();
+        assert!(pieces.take(b"on").is_empty());
+        assert_eq!(pieces.take(b"e\r\ntwo\nthr"), ["one", "two"]);
+        assert_eq!(pieces.take(b"ee\n"), ["three"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::process::Pieces;
 use crate::progress::{complain, say};
 use crate::setup::{self, Purpose};
 use crate::suite;
@@ -75,12 +76,11 @@ fn verify(workspace: &Workspace, kernel: &Kernel) -> Result<()> {
         log: vm::log(workspace, &name)?,
         terminal: false,
     };
-    let outcome = guest.run(|stream, bytes| {
-        let text = String::from_utf8_lossy(bytes);
-        match stream {
-            Stream::Output => say(text.trim_end()),
-            Stream::Errors => complain(text.trim_end()),
-        }
+    let mut output = Pieces::default();
+    let mut errors = Pieces::default();
+    let outcome = guest.run(|stream, bytes| match stream {
+        Stream::Output => output.take(bytes).iter().for_each(say),
+        Stream::Errors => errors.take(bytes).iter().for_each(|line| complain(line)),
     })?;
     // Large, and made again in a second.
     let _ = std::fs::remove_file(&initramfs);

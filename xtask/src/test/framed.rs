@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::output::Output;
 use super::summary::{Row, skips};
+use crate::process::Pieces;
 
 /// ASCII's record separator, in front of what is not the programs' own.
 const MARK: char = '\x1e';
@@ -15,7 +16,7 @@ const KILLED: i32 = 137;
 /// Reads the stream as it arrives.
 pub struct Frames {
     names: Vec<String>,
-    torn: Vec<u8>,
+    pieces: Pieces,
     programs: Vec<Ran>,
 }
 
@@ -35,18 +36,15 @@ impl Frames {
     pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         Self {
             names: names.map(str::to_owned).collect(),
-            torn: Vec::new(),
+            pieces: Pieces::default(),
             programs: Vec::new(),
         }
     }
 
     /// Hands over each line that is not a frame's.
     pub fn take(&mut self, bytes: &[u8], now: Instant, mut show: impl FnMut(&str)) {
-        self.torn.extend_from_slice(bytes);
-        while let Some(end) = self.torn.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.torn.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            self.line(line.trim_end_matches(['\n', '\r']), now, &mut show);
+        for line in self.pieces.take(bytes) {
+            self.line(&line, now, &mut show);
         }
     }
 

@@ -9,6 +9,7 @@ use anyhow::Result;
 use super::binaries::{Built, TestBinary};
 use super::framed::{Frames, Ran};
 use super::summary::{Row, Skip, Summary};
+use crate::process::Pieces;
 use crate::progress::{complain, say, seconds};
 use crate::vm::guest::{End, Guest, Outcome, Stream};
 use crate::vm::kernels::Kernel;
@@ -107,9 +108,10 @@ impl<'a> Guests<'a> {
             terminal: false,
         };
         let mut frames = Frames::new(programs.iter().map(|program| program.name.as_str()));
+        let mut errors = Pieces::default();
         let outcome = guest.run(|stream, bytes| match stream {
             Stream::Output => frames.take(bytes, Instant::now(), |line| say(line)),
-            Stream::Errors => complain(String::from_utf8_lossy(bytes).trim_end()),
+            Stream::Errors => errors.take(bytes).iter().for_each(|line| complain(line)),
         })?;
         // Everything is read by now, and nobody will ask for it again.
         let _ = std::fs::remove_file(&initramfs);

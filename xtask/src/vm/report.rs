@@ -1,5 +1,7 @@
 //! What a guest's init says about itself.
 
+use crate::process::Pieces;
+
 /// The lines on the fourth serial port, so far.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -8,15 +10,13 @@ pub struct Report {
     pub tainted: Option<u64>,
     /// The command's exit status, as a shell gives it.
     pub status: Option<u8>,
-    torn: Vec<u8>,
+    pieces: Pieces,
 }
 
 impl Report {
     pub fn take(&mut self, bytes: &[u8]) {
-        self.torn.extend_from_slice(bytes);
-        while let Some(end) = self.torn.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.torn.drain(..=end).collect();
-            self.line(String::from_utf8_lossy(&line).trim());
+        for line in self.pieces.take(bytes) {
+            self.line(line.trim());
         }
     }
 

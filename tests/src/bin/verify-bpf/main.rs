@@ -37,6 +37,7 @@ const SUITE: &[(&str, &[u8])] = &[
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
+    memtools::attach::silence_libbpf();
     let kernel = Kernel {
         has_attach_cookie: has_attach_cookie(),
         has_sessions: Uprobes::find(false)?.way == Way::Session,
