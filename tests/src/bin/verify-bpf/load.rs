@@ -135,6 +135,7 @@ fn said() -> std::sync::MutexGuard<'static, String> {
     SAID.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[allow(clippy::needless_pass_by_value)] // as libbpf-rs calls it
 fn listen(_: PrintLevel, message: String) {
     said().push_str(&message);
 }
