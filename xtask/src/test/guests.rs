@@ -67,8 +67,8 @@ impl<'a> Guests<'a> {
         while !left.is_empty() {
             attempt += 1;
             let name = match attempt {
-                1 => kernel.name.to_owned(),
-                _ => format!("{}-{attempt}", kernel.name),
+                1 => format!("test-{}", kernel.name),
+                _ => format!("test-{}-{attempt}", kernel.name),
             };
             say(format_args!(
                 "\n=== {} (Linux {})",
@@ -95,7 +95,7 @@ impl<'a> Guests<'a> {
     ) -> Result<(Frames, Outcome)> {
         let script = self.script(kernel, programs);
         image::set_command(&mut self.tree, self.workspace, self.built, &script);
-        let initramfs = vm::directory(self.workspace)?.join(format!("{}.cpio", kernel.name));
+        let initramfs = vm::directory(self.workspace)?.join(format!("{name}.cpio"));
         self.tree.write(&initramfs)?;
         let guest = Guest {
             kernel,
