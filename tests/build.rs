@@ -181,7 +181,7 @@ fn main() {
     println!("cargo:rustc-env=MEMTOOLS_WORKLOADS={}", out.display());
     fs::create_dir_all(&out).unwrap_or_else(|e| panic!("{}: {e}", out.display()));
 
-    for object in ["memleak", "probe_test"] {
+    for object in ["memleak", "probe_test", "trace_test"] {
         memtools_bpf::build(object).unwrap_or_else(|e| panic!("{e}"));
     }
 

@@ -3,7 +3,7 @@
 // Outside test functions clippy does not know that this is a test.
 #![allow(clippy::expect_used)]
 
-use memtools_tests::{Class, Memleak, Report, Workload, assert_no_probe_left, trace};
+use memtools_tests::{Class, Memleak, Report, Workload, assert_no_probe_left, load, trace};
 use serde_json::Value;
 
 const NO_ARGS: &[&str] = &[];
@@ -176,7 +176,7 @@ fn stacks_are_sorted_by_bytes() {
 /// A report is taken while blocks change: none of them is half of one and half of the next.
 #[test]
 fn no_block_is_shown_with_another_ones_size() {
-    let mut workload = Workload::start("swap", &["100000"]);
+    let mut workload = Workload::start("swap", &[load("100000", "5000")]);
     let memleak = Memleak::attach(workload.pid(), &["-o", "0", "--json", "0.01"]);
     let truth = workload.run();
     let outcome = memleak.interrupt().expect_code(0);

@@ -6,9 +6,13 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result};
 use libbpf_rs::btf::types::{DataSec, Var};
 use libbpf_rs::{AsRawLibbpf, Btf, ObjectBuilder, OpenObject, PrintLevel};
+use memtools::attach::{Hook, try_hook};
 
 /// Only the number of instructions, and the state of the verifier where it refuses.
 const LOG_STATISTICS: u32 = 4;
+
+/// As many as memleak makes by default.
+const BLOCK_SETS: u32 = 64 << 10;
 
 /// What libbpf says; it asks for a function without a state of its own.
 static SAID: Mutex<String> = Mutex::new(String::new());
@@ -18,6 +22,19 @@ static SAID: Mutex<String> = Mutex::new(String::new());
 pub struct Kernel {
     pub has_attach_cookie: bool,
     pub has_sessions: bool,
+}
+
+impl Kernel {
+    /// Whether programs of this section can be loaded at all.
+    fn has(self, section: &str) -> bool {
+        let hook = match section.split('/').next().unwrap_or(section) {
+            "uprobe.session" => return self.has_sessions,
+            "fentry" => Hook::Fentry,
+            "kprobe.multi" => Hook::KprobeMulti,
+            _ => return true,
+        };
+        try_hook(hook).is_ok()
+    }
 }
 
 pub struct Object {
@@ -40,7 +57,7 @@ impl fmt::Display for Verdict {
         match self {
             Self::Loaded(instructions) => write!(f, "{instructions:>8} instructions"),
             Self::Refused(why) => write!(f, " REFUSED\n{why}"),
-            Self::OtherKernels => write!(f, "       - for kernels with sessions"),
+            Self::OtherKernels => write!(f, "       - for other kernels"),
         }
     }
 }
@@ -66,17 +83,21 @@ impl Object {
         let mut object = self.open()?;
         for mut other in object.progs_mut() {
             let is_it = other.name() == program;
-            if is_it && other.section() == "uprobe.session" && !kernel.has_sessions {
+            if is_it && !kernel.has(&other.section().to_string_lossy()) {
                 return Ok(Verdict::OtherKernels);
             }
             other.set_autoload(is_it);
             other.set_log_level(LOG_STATISTICS);
         }
-        set_word(
-            &mut object,
-            "has_attach_cookie",
-            u32::from(kernel.has_attach_cookie),
-        )?;
+        let constants = [
+            ("has_attach_cookie", u32::from(kernel.has_attach_cookie)),
+            // Without it the verifier would not follow what the table in front needs.
+            ("block_set_count", BLOCK_SETS),
+            ("trace_every_event", 1),
+        ];
+        for (name, value) in constants {
+            set_word(&mut object, name, value)?;
+        }
         libbpf_rs::set_print(Some((PrintLevel::Debug, listen)));
         let loaded = object.load();
         libbpf_rs::set_print(None);

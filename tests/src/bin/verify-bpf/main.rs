@@ -30,6 +30,10 @@ const SUITE: &[(&str, &[u8])] = &[
         include_bytes!(concat!(env!("OUT_DIR"), "/memleak.bpf.o")),
     ),
     (
+        "trace_test",
+        include_bytes!(concat!(env!("OUT_DIR"), "/trace_test.bpf.o")),
+    ),
+    (
         "probe_test",
         include_bytes!(concat!(env!("OUT_DIR"), "/probe_test.bpf.o")),
     ),
