@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Programs that count getppid calls of this process, one for each way to learn of an event in the
+ * Programs that count getpgid calls of this process, one for each way to learn of an event in the
  * kernel: to find out which ways work here, and which of them lose events.
  */
 #include "kernel.h"
@@ -16,15 +16,23 @@ const volatile u64 wanted_call = 0;
 u64 hits = 0;
 
 #if defined(__TARGET_ARCH_x86)
-#define GETPPID "__x64_sys_getppid"
+#define GETPGID "__x64_sys_getpgid"
 #else
-#define GETPPID "__arm64_sys_getppid"
+#define GETPGID "__arm64_sys_getpgid"
 #endif
+
+/* Most of what the threads do, so that it is here that they are preempted. */
+#define PACES 64
 
 static __always_inline int count(void)
 {
-	if (current_task() >> 32 == target_process)
-		add(&hits, 1);
+	u32 i;
+
+	if (current_task() >> 32 != target_process)
+		return 0;
+	for (i = 0; i < PACES; i++)
+		bpf_get_prandom_u32();
+	add(&hits, 1);
 	return 0;
 }
 
@@ -52,19 +60,19 @@ int count_tracepoint(struct sys_enter_record *ctx)
 	return ctx->call == wanted_call ? count() : 0;
 }
 
-SEC("fentry/" GETPPID)
+SEC("fentry/" GETPGID)
 int count_fentry(void *ctx)
 {
 	return count();
 }
 
-SEC("kprobe.multi/" GETPPID)
+SEC("kprobe.multi/" GETPGID)
 int count_kprobe_multi(void *ctx)
 {
 	return count();
 }
 
-SEC("kprobe/" GETPPID)
+SEC("kprobe/" GETPGID)
 int count_kprobe(void *ctx)
 {
 	return count();

@@ -30,6 +30,7 @@ fn release() -> String {
 struct Known {
     release: &'static str,
     uprobe: &'static str,
+    tracepoint: &'static str,
     has_growing_maps: bool,
     has_attach_cookies: bool,
     /// `None`: that depends on how it was built.
@@ -40,6 +41,7 @@ const KNOWN: &[Known] = &[
     Known {
         release: "5.10.",
         uprobe: "perf event uprobes",
+        tracepoint: "BTF tracepoint",
         has_growing_maps: false,
         has_attach_cookies: false,
         has_kernel_functions: Some(true),
@@ -47,6 +49,7 @@ const KNOWN: &[Known] = &[
     Known {
         release: "6.1.",
         uprobe: "perf event uprobes",
+        tracepoint: "BTF tracepoint",
         has_growing_maps: true,
         has_attach_cookies: true,
         has_kernel_functions: Some(true),
@@ -54,6 +57,7 @@ const KNOWN: &[Known] = &[
     Known {
         release: "6.12.",
         uprobe: "uprobe.multi",
+        tracepoint: "BTF tracepoint",
         has_growing_maps: true,
         has_attach_cookies: true,
         has_kernel_functions: Some(true),
@@ -61,6 +65,7 @@ const KNOWN: &[Known] = &[
     Known {
         release: "6.18.",
         uprobe: "uprobe.session",
+        tracepoint: "BTF tracepoint",
         has_growing_maps: true,
         has_attach_cookies: true,
         has_kernel_functions: None,
@@ -68,6 +73,7 @@ const KNOWN: &[Known] = &[
     Known {
         release: "7.2.",
         uprobe: "uprobe.session",
+        tracepoint: "tracepoint",
         has_growing_maps: true,
         has_attach_cookies: true,
         has_kernel_functions: Some(true),
@@ -88,6 +94,7 @@ fn the_best_ways_are_those_that_this_kernel_has() {
         return;
     };
     assert_eq!(found["uprobes"]["best"], known.uprobe, "{found:#}");
+    assert_eq!(found["tracepoints"]["best"], known.tracepoint, "{found:#}");
     assert_eq!(found["growing_maps"], known.has_growing_maps);
     assert_eq!(found["attach_cookies"], known.has_attach_cookies);
     if let Some(has_any) = known.has_kernel_functions {

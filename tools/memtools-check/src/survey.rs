@@ -102,7 +102,11 @@ fn try_uprobe(way: Way) -> Trial<Way, ProbeCost> {
     let outcome = match try_way(way) {
         Ok(Some(cost)) => Ok(cost),
         Ok(None) => Err("hits of a second thread are not seen".to_owned()),
-        Err(error) => Err(reason(&error)),
+        Err(error) => Err(match way {
+            Way::Session => "the kernel has no uprobe sessions (6.13)".to_owned(),
+            Way::Multi => "the kernel has no uprobe_multi links (6.6)".to_owned(),
+            Way::PerfEvent => reason(&error),
+        }),
     };
     (way, outcome)
 }
