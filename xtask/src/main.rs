@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod flavours;
 mod lint;
 mod privilege;
 mod process;
@@ -52,6 +53,8 @@ enum Chore {
     Vm(vm::Args),
     /// Load every BPF program on every kernel and show what it costs the verifier
     Verify(verify::Args),
+    /// Leave out each kernel flavour of the BPF sources and show the test that misses it
+    MutateFlavours(flavours::Args),
     /// Check formatting, lints, licences and the state of the repository
     Lint(lint::Args),
     /// Run a benchmark of the suite
@@ -74,6 +77,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Chore::Test(args) => return test::run(&workspace, args),
         Chore::Vm(args) => return vm::run(&workspace, args),
         Chore::Verify(args) => return verify::run(&workspace, args),
+        Chore::MutateFlavours(args) => return flavours::run(&workspace, args),
         Chore::Lint(args) => lint::run(&workspace, args)?,
         Chore::Bench(args) => bench::run(&workspace, args)?,
     }

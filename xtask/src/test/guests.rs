@@ -14,7 +14,7 @@ use crate::progress::{complain, say, seconds};
 use crate::vm::guest::{End, Guest, Outcome, Stream};
 use crate::vm::kernels::Kernel;
 use crate::vm::tree::Tree;
-use crate::vm::{self, Machine, image};
+use crate::vm::{self, Fetched, Machine, image};
 use crate::workspace::Workspace;
 
 /// For one test program. The slowest needs a fraction of it.
@@ -53,8 +53,13 @@ impl<'a> Guests<'a> {
     }
 
     /// Runs every end-to-end test on this kernel. Where that cannot be had, all are skipped.
-    pub fn run(&mut self, kernel: &Kernel, summary: &mut Summary) -> Result<()> {
-        let fetched = match vm::fetch(kernel) {
+    pub fn run(
+        &mut self,
+        kernel: &Kernel,
+        fetched: Result<Fetched>,
+        summary: &mut Summary,
+    ) -> Result<()> {
+        let fetched = match fetched {
             Ok(fetched) => fetched,
             Err(error) => {
                 skip_all(self.built, kernel, &format!("{error:#}"), summary);
@@ -110,8 +115,12 @@ impl<'a> Guests<'a> {
         let mut frames = Frames::new(programs.iter().map(|program| program.name.as_str()));
         let mut errors = Pieces::default();
         let outcome = guest.run(|stream, bytes| match stream {
-            Stream::Output => frames.take(bytes, Instant::now(), |line| say(line)),
-            Stream::Errors => errors.take(bytes).iter().for_each(|line| complain(line)),
+            Stream::Output => frames.take(bytes, Instant::now(), |line| {
+                say(format_args!("{:>9} | {line}", kernel.name));
+            }),
+            Stream::Errors => errors.take(bytes).iter().for_each(|line| {
+                complain(&format!("{:>9} | {line}", kernel.name));
+            }),
         })?;
         // Everything is read by now, and nobody will ask for it again.
         let _ = std::fs::remove_file(&initramfs);
@@ -150,7 +159,8 @@ impl<'a> Guests<'a> {
         summary: &mut Summary,
     ) -> Result<()> {
         if let Some(ready) = outcome.ready_after {
-            say(format_args!("      init came up in {}", seconds(ready)));
+            let ready = seconds(ready);
+            say(format_args!("{:>9} | init came up in {ready}", kernel.name));
         }
         if outcome.boots > 1 {
             summary.note(format!("{}: booted {} times", kernel.name, outcome.boots));

@@ -8,14 +8,16 @@ mod runner;
 mod summary;
 
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use crate::privilege::Privilege;
 use crate::progress::say;
 use crate::setup::{self, Purpose};
 use crate::suite;
 use crate::vm::kernels::{self, KERNELS, Kernel};
+use crate::vm::{self, Fetched};
 use crate::workspace::Workspace;
 use binaries::Built;
 use guests::Guests;
@@ -93,7 +95,9 @@ fn run_on_host(
     Ok(())
 }
 
-/// One kernel after the other: emulated machines would only take the processors from each other.
+/// Two at a time: a test mostly waits for the kernel, so that one machine alone leaves processors idle.
+const GUESTS_AT_ONCE: usize = 2;
+
 fn run_in_guests(
     workspace: &Workspace,
     args: &Args,
@@ -110,9 +114,48 @@ fn run_in_guests(
         }
         return Ok(());
     }
-    let mut guests = Guests::new(workspace, built, args.for_each_program())?;
-    for kernel in kernels {
-        guests.run(kernel, summary)?;
+    // One after the other: two kernels may be of one suite.
+    let fetched = kernels
+        .iter()
+        .map(|kernel| (*kernel, vm::fetch(kernel)))
+        .collect();
+    for outcome in in_turns(workspace, args, built, fetched)? {
+        summary.absorb(outcome);
     }
     Ok(())
+}
+
+/// What came of each kernel, in their order.
+fn in_turns(
+    workspace: &Workspace,
+    args: &Args,
+    built: &Built,
+    fetched: Vec<(&'static Kernel, Result<Fetched>)>,
+) -> Result<Vec<Summary>> {
+    let waiting = Mutex::new(fetched.into_iter().enumerate());
+    let next = || {
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.next()
+    };
+    let work = || -> Result<Vec<(usize, Summary)>> {
+        let mut guests = Guests::new(workspace, built, args.for_each_program())?;
+        let mut done = Vec::new();
+        while let Some((place, (kernel, fetched))) = next() {
+            let mut summary = Summary::default();
+            guests.run(kernel, fetched, &mut summary)?;
+            done.push((place, summary));
+        }
+        Ok(done)
+    };
+    let mut done = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..GUESTS_AT_ONCE).map(|_| scope.spawn(work)).collect();
+        let outcomes = workers.into_iter().map(|worker| {
+            let outcome = worker.join();
+            outcome.map_err(|_| anyhow!("a thread that ran a machine has failed"))?
+        });
+        outcomes.collect::<Result<Vec<_>>>()
+    })?
+    .concat();
+    done.sort_by_key(|(place, _)| *place);
+    Ok(done.into_iter().map(|(_, summary)| summary).collect())
 }

@@ -14,7 +14,7 @@ pub struct Skip {
 }
 
 /// What came of one test program in one place.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Row {
     /// The kernel's name, or [`HOST`].
     place: String,
@@ -29,7 +29,7 @@ pub struct Row {
 /// This machine's own kernel.
 pub const HOST: &str = "host";
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Summary {
     rows: Vec<Row>,
     notes: Vec<String>,
@@ -107,6 +107,12 @@ impl Row {
 impl Summary {
     pub fn add(&mut self, row: Row) {
         self.rows.push(row);
+    }
+
+    /// Adds another one's rows and notes.
+    pub fn absorb(&mut self, other: Self) {
+        self.rows.extend(other.rows);
+        self.notes.extend(other.notes);
     }
 
     /// Whether not one test ran to a verdict of its own.

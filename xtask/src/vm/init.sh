@@ -10,6 +10,14 @@ mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mount -t tracefs tracefs /sys/kernel/tracing
+# Attaching to a tracepoint that nobody else has rewrites the kernel's code, also that of an exit or
+# an exec that is on its way: emulated processors have tripped over it ("int3" in do_exit). With two
+# listeners from the start nothing is rewritten.
+mkdir /sys/kernel/tracing/instances/keep
+for event in sched_process_exec sched_process_exit; do
+    echo 1 >/sys/kernel/tracing/events/sched/$event/enable
+    echo 1 >/sys/kernel/tracing/instances/keep/events/sched/$event/enable
+done
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 # No file system of its own: the suite itself may be below it.

@@ -23,7 +23,7 @@ use crate::setup::{self, Purpose};
 use crate::suite;
 use crate::test::binaries;
 use crate::workspace::Workspace;
-pub use fetch::fetch;
+pub use fetch::{Fetched, fetch};
 use guest::{End, Guest, Outcome, Stream};
 use kernels::{KERNELS, Kernel};
 pub use machine::{Machine, QEMU};
