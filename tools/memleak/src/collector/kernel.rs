@@ -1,10 +1,12 @@
 //! The kernel side, loaded and attached: maps in, plain values out.
 
+mod settings;
+
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, OpenObject, ProgramAttachType, ProgramMut};
+use libbpf_rs::{Link, MapCore, MapFlags, OpenObject, ProgramMut};
 use memtools::attach::{self, AttachError, KernelError, Kind, Links, Probe, Uprobes, Way};
 use memtools::events::EventReader;
 use memtools::maps::{self, MapError, MappedArray, SharedWords};
@@ -42,11 +44,6 @@ pub const BYTES_PER_BLOCK: u64 = 96 + 16;
 /// TEXT_ANYWHERE in stack.bpf.h.
 const TEXT_ANYWHERE: u64 = 1 << 62;
 
-/// BPF_F_NO_PREALLOC in linux/bpf.h.
-const NO_PREALLOC: u32 = 1;
-/// Threads before 6.1, where the table is there at once: 2 KiB each.
-const PREALLOCATED_THREADS: u32 = 8192;
-
 /// The loaded and attached programs.
 pub struct Kernel {
     skel: skel::MemleakSkel<'static>,
@@ -72,11 +69,11 @@ impl Kernel {
         let mut open = skel::MemleakSkelBuilder::default()
             .open(object)
             .map_err(failed)?;
-        configure(&mut open, options, uprobes, target).map_err(failed)?;
-        choose_programs(&mut open, uprobes.way);
-        size_maps(&mut open, options).map_err(failed)?;
+        settings::configure(&mut open, options, uprobes, target).map_err(failed)?;
+        settings::choose_programs(&mut open, uprobes.way);
+        settings::size_maps(&mut open, options).map_err(failed)?;
         let skel = open.load().map_err(failed)?;
-        fill_free_slots(&skel, options.stack_slots).map_err(failed)?;
+        settings::fill_free_slots(&skel, options.stack_slots).map_err(failed)?;
         let mapped = |error: MapError| failed(libbpf_rs::Error::from(std::io::Error::other(error)));
         let mut kernel = Self {
             set_count: sets::set_count(options.max_blocks),
@@ -351,94 +348,4 @@ impl Counters {
     pub fn get(&self, counter: Counter) -> u64 {
         self.0.get(counter as usize).copied().unwrap_or(0)
     }
-}
-
-fn configure(
-    open: &mut skel::OpenMemleakSkel<'_>,
-    options: &Options,
-    uprobes: Uprobes,
-    target: &Target,
-) -> Result<(), libbpf_rs::Error> {
-    let namespace = target.pid_namespace()?;
-    let Some(rodata) = open.maps.rodata_data.as_deref_mut() else {
-        return Ok(());
-    };
-    rodata.target_process = target.pid();
-    if let Some(namespace) = namespace {
-        rodata.pid_namespace_device = namespace.device;
-        rodata.pid_namespace_inode = namespace.inode;
-        rodata.target_process = namespace.pid;
-    }
-    rodata.has_attach_cookie = u32::from(uprobes.has_cookie);
-    rodata.sample_every = options.sample_every;
-    rodata.min_bytes = options.min_bytes;
-    rodata.max_bytes = options.max_bytes;
-    rodata.block_set_count = sets::set_count(options.max_blocks);
-    rodata.trace_every_event = u32::from(options.trace);
-    rodata.max_stack_depth = options.max_stack_depth;
-    Ok(())
-}
-
-/// Only the programs of one way can be loaded on every kernel.
-fn choose_programs(open: &mut skel::OpenMemleakSkel<'_>, way: Way) {
-    let progs = &mut open.progs;
-    progs.call_session.set_autoload(way == Way::Session);
-    for program in [
-        &mut progs.malloc_enter,
-        &mut progs.calloc_enter,
-        &mut progs.memalign_enter,
-        &mut progs.posix_memalign_enter,
-        &mut progs.realloc_enter,
-        &mut progs.reallocarray_enter,
-        &mut progs.mmap_enter,
-        &mut progs.mremap_enter,
-        &mut progs.call_leave,
-    ] {
-        program.set_autoload(way != Way::Session);
-        if way == Way::Multi {
-            program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
-        }
-    }
-    if way != Way::PerfEvent {
-        for program in [
-            &mut progs.free_enter,
-            &mut progs.munmap_enter,
-            &mut progs.anchor_enter,
-            &mut progs.unload_enter,
-        ] {
-            program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
-        }
-    }
-}
-
-fn size_maps(
-    open: &mut skel::OpenMemleakSkel<'_>,
-    options: &Options,
-) -> Result<(), libbpf_rs::Error> {
-    // Slot 0 stands for the stacks that found no room.
-    let slots = options.stack_slots + 1;
-    open.maps.stacks.set_max_entries(slots)?;
-    open.maps.totals.set_max_entries(slots)?;
-    open.maps.free_slots.set_max_entries(slots)?;
-    open.maps.stack_slots.set_max_entries(slots)?;
-    open.maps.blocks.set_max_entries(options.max_blocks)?;
-    let sets = sets::set_count(options.max_blocks);
-    open.maps.block_sets.set_max_entries(sets.max(1))?;
-    if options.grows {
-        open.maps.blocks.set_map_flags(NO_PREALLOC)?;
-        open.maps.threads.set_map_flags(NO_PREALLOC)?;
-        open.maps.stack_slots.set_map_flags(NO_PREALLOC)?;
-    } else {
-        open.maps.threads.set_max_entries(PREALLOCATED_THREADS)?;
-    }
-    Ok(())
-}
-
-fn fill_free_slots(skel: &skel::MemleakSkel<'_>, slots: u32) -> Result<(), libbpf_rs::Error> {
-    for slot in 1..=slots {
-        skel.maps
-            .free_slots
-            .update(&[], &slot.to_ne_bytes(), MapFlags::ANY)?;
-    }
-    Ok(())
 }

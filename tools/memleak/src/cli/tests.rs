@@ -1,0 +1,93 @@
+use super::*;
+
+fn read(words: &[&str]) -> Result<Cli, CommandLine> {
+    let cli = Cli::try_parse_from([&["memleak"], words].concat())?;
+    cli.check().map_err(CommandLine::Bad)?;
+    Ok(cli)
+}
+
+fn refusal(words: &[&str]) -> String {
+    match read(words) {
+        Err(CommandLine::Bad(error)) => {
+            assert_eq!(error.code(), 2);
+            error.to_string()
+        }
+        other => panic!("{words:?} gave {other:?}"),
+    }
+}
+
+#[test]
+fn bcc_command_lines_run_unchanged() {
+    for line in [
+        "-p 7",
+        "-p 7 -t",
+        "-p 7 -a -o 60000",
+        "-p 7 -s 5 -T 20 10 3",
+        "-p 7 -z 16 -Z 32",
+        "-p 7 -O libc -S je_",
+        "-p 7 -C",
+        "-p 7 --combined-only --sort count",
+        "-p 7 --top 5",
+        "-p 7 --sort size",
+        "-p 7 --perf-max-stack-depth 64 --stack-storage-size 20480 5",
+        "--pid 7 --trace --show-allocs --older 1000 --sample-rate 10 --min-size 1 --max-size 9",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert!(read(&words).is_ok(), "{line}: {:?}", read(&words));
+    }
+    let cli = read(&["-c", "allocate 5 now"]).unwrap();
+    let words = ["allocate", "5", "now"].map(OsString::from).to_vec();
+    assert_eq!(cli.subject().unwrap(), Subject::Command(words));
+}
+
+#[test]
+fn a_command_takes_its_own_flags() {
+    let cli = read(&["5", "2", "--", "prog", "-p", "--json"]).unwrap();
+    assert_eq!(cli.count, Some(2));
+    let words = ["prog", "-p", "--json"].map(OsString::from).to_vec();
+    assert_eq!(cli.subject().unwrap(), Subject::Command(words));
+    assert_eq!(read(&["--", "prog"]).unwrap().report_interval(), None);
+    assert!(read(&["-c", "prog"]).unwrap().report_interval().is_some());
+}
+
+#[test]
+fn bad_input_is_one_line_with_a_remedy() {
+    for words in [
+        &["-p", "0"][..],
+        &["-p", "-5"],
+        &["-p", "abc"],
+        &["-p", "7", "0"],
+        &["-p", "7", "-1"],
+        &["-p", "7", "nan"],
+        &["-p", "7", "1", "0"],
+        &["-p", "7", "-z", "9", "-Z", "3"],
+        &["-p", "7", "-s", "0"],
+        &["-p", "7", "-z", "1X"],
+        &["-p", "7", "-T", "x"],
+        &["-p", "7", "--max-overhead", "0"],
+        &["-p", "7", "--perf-max-stack-depth", "128"],
+        &["-p", "7", "--no-such-flag"],
+        &["-p", "7", "-F"],
+        &["-P"],
+        &[],
+        &["-p", "7", "--user", "x"],
+        &["-p", "7", "--", "x"],
+        &["-p", "7", "-a", "-C"],
+        &["-p", "7", "-T", "0"],
+    ] {
+        let line = refusal(words);
+        assert!(
+            !line.contains('\n') && !line.is_empty(),
+            "{words:?}: {line}"
+        );
+    }
+}
+
+#[test]
+fn sizes_take_units() {
+    assert_eq!(parse_bytes("64K"), Ok(65536));
+    assert_eq!(parse_bytes("2MiB"), Ok(2 << 20));
+    assert_eq!(parse_bytes("0"), Ok(0));
+    assert!(parse_bytes("99999999999T").is_err());
+    assert!(parse_bytes("K").is_err());
+}

@@ -1,0 +1,103 @@
+//! What is set before the programs are loaded, and right after.
+
+use libbpf_rs::{MapCore, MapFlags, ProgramAttachType};
+use memtools::attach::{Uprobes, Way};
+use memtools::target::Target;
+
+use super::skel;
+use crate::collector::{Options, sets};
+
+/// BPF_F_NO_PREALLOC in linux/bpf.h.
+const NO_PREALLOC: u32 = 1;
+/// Threads before 6.1, where the table is there at once: 2 KiB each.
+const PREALLOCATED_THREADS: u32 = 8192;
+
+pub fn configure(
+    open: &mut skel::OpenMemleakSkel<'_>,
+    options: &Options,
+    uprobes: Uprobes,
+    target: &Target,
+) -> Result<(), libbpf_rs::Error> {
+    let namespace = target.pid_namespace()?;
+    let Some(rodata) = open.maps.rodata_data.as_deref_mut() else {
+        return Ok(());
+    };
+    rodata.target_process = target.pid();
+    if let Some(namespace) = namespace {
+        rodata.pid_namespace_device = namespace.device;
+        rodata.pid_namespace_inode = namespace.inode;
+        rodata.target_process = namespace.pid;
+    }
+    rodata.has_attach_cookie = u32::from(uprobes.has_cookie);
+    rodata.sample_every = options.sample_every;
+    rodata.min_bytes = options.min_bytes;
+    rodata.max_bytes = options.max_bytes;
+    rodata.block_set_count = sets::set_count(options.max_blocks);
+    rodata.trace_every_event = u32::from(options.trace);
+    rodata.max_stack_depth = options.max_stack_depth;
+    Ok(())
+}
+
+/// Only the programs of one way can be loaded on every kernel.
+pub fn choose_programs(open: &mut skel::OpenMemleakSkel<'_>, way: Way) {
+    let progs = &mut open.progs;
+    progs.call_session.set_autoload(way == Way::Session);
+    for program in [
+        &mut progs.malloc_enter,
+        &mut progs.calloc_enter,
+        &mut progs.memalign_enter,
+        &mut progs.posix_memalign_enter,
+        &mut progs.realloc_enter,
+        &mut progs.reallocarray_enter,
+        &mut progs.mmap_enter,
+        &mut progs.mremap_enter,
+        &mut progs.call_leave,
+    ] {
+        program.set_autoload(way != Way::Session);
+        if way == Way::Multi {
+            program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
+        }
+    }
+    if way != Way::PerfEvent {
+        for program in [
+            &mut progs.free_enter,
+            &mut progs.munmap_enter,
+            &mut progs.anchor_enter,
+            &mut progs.unload_enter,
+        ] {
+            program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
+        }
+    }
+}
+
+pub fn size_maps(
+    open: &mut skel::OpenMemleakSkel<'_>,
+    options: &Options,
+) -> Result<(), libbpf_rs::Error> {
+    // Slot 0 stands for the stacks that found no room.
+    let slots = options.stack_slots + 1;
+    open.maps.stacks.set_max_entries(slots)?;
+    open.maps.totals.set_max_entries(slots)?;
+    open.maps.free_slots.set_max_entries(slots)?;
+    open.maps.stack_slots.set_max_entries(slots)?;
+    open.maps.blocks.set_max_entries(options.max_blocks)?;
+    let sets = sets::set_count(options.max_blocks);
+    open.maps.block_sets.set_max_entries(sets.max(1))?;
+    if options.grows {
+        open.maps.blocks.set_map_flags(NO_PREALLOC)?;
+        open.maps.threads.set_map_flags(NO_PREALLOC)?;
+        open.maps.stack_slots.set_map_flags(NO_PREALLOC)?;
+    } else {
+        open.maps.threads.set_max_entries(PREALLOCATED_THREADS)?;
+    }
+    Ok(())
+}
+
+pub fn fill_free_slots(skel: &skel::MemleakSkel<'_>, slots: u32) -> Result<(), libbpf_rs::Error> {
+    for slot in 1..=slots {
+        skel.maps
+            .free_slots
+            .update(&[], &slot.to_ne_bytes(), MapFlags::ANY)?;
+    }
+    Ok(())
+}
