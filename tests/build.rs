@@ -33,6 +33,7 @@ const C_PROGRAMS: &[&str] = &[
     "fork",
     "free_first",
     "inlined",
+    "interrupts",
     "mprotect",
     "pairs",
     "realloc_race",

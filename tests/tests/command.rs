@@ -195,12 +195,13 @@ fn what_the_user_may_not_run_is_said_so() {
 }
 
 /// Counts the SIGINTs that it gets, and ends by itself at the word `end`.
-const COUNTS_INTERRUPTS: &str = "trap 'echo interrupted; more=1' INT; echo ready; \
-     while more=; read word && exit 5; [ \"$more\" ]; do :; done";
+fn counting_command() -> std::process::Command {
+    let path = path_of("interrupts").expect("build.rs has built it");
+    Memleak::command(&["-o".as_ref(), "0".as_ref(), "--".as_ref(), path.as_os_str()])
+}
 
 fn counting() -> Memleak {
-    let args = ["-o", "0", "--", "sh", "-c", COUNTS_INTERRUPTS];
-    let mut memleak = Memleak::spawn(Memleak::command(&args));
+    let mut memleak = Memleak::spawn(counting_command());
     memleak.wait_tracing();
     memleak.wait_stdout("ready");
     memleak
@@ -251,8 +252,7 @@ fn an_interrupt_from_the_terminal_comes_once() {
     use std::io::Write;
     use std::os::fd::AsRawFd;
     let (mut ours, its) = terminal();
-    let args = ["-o", "0", "--", "sh", "-c", COUNTS_INTERRUPTS];
-    let mut command = Memleak::command(&args);
+    let mut command = counting_command();
     let fd = its.as_raw_fd();
     // SAFETY: two system calls.
     unsafe {

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -271,7 +272,10 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn create() -> Result<Self> {
-        let name = format!("memtools-vm-{}", std::process::id());
+        // Several machines may run at a time.
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("memtools-vm-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
         // Left by an earlier process with this number.
         let _ = std::fs::remove_dir_all(&path);
