@@ -6,6 +6,7 @@
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
+#include "atomic.h"
 #include "session.bpf.h"
 #include "task.bpf.h"
 
@@ -21,7 +22,7 @@ u64 returns = 0;
 static __always_inline int count(u64 *counter)
 {
 	if (current_task() >> 32 == target_process)
-		__sync_fetch_and_add(counter, 1);
+		add(counter, 1);
 	return 0;
 }
 

@@ -150,8 +150,9 @@ struct pt_regs {
  * WITHOUT_ and its name, so that `cargo xtask mutate-flavours` can leave it out and show which
  * test misses it.
  *
- *	SESSION_IS_RETURN_PLAIN		before 7.0
+ *	SESSION_IS_RETURN_PLAIN		6.13 to 6.19
  *	SESSION_IS_RETURN_CTX		from 7.0 on
+ *	OWN_STACK			from 6.13 on, where the kernel can be preempted
  */
 
 #endif

@@ -20,10 +20,14 @@ struct {
 } no_probe SEC(".maps"), no_session SEC(".maps");
 
 /* The first thing that a uprobe program does. */
+#ifndef WITHOUT_OWN_STACK
 #define STAY_ON_OWN_STACK(ctx, none)                                                               \
 	do {                                                                                       \
 		if (takes_tail_call)                                                               \
 			bpf_tail_call(ctx, &none, 0);                                              \
 	} while (0)
+#else
+#define STAY_ON_OWN_STACK(ctx, none)
+#endif
 
 #endif

@@ -50,17 +50,25 @@ impl KernelError {
     }
 }
 
-/// Which permission is missing, for a person who has to get it.
-pub fn missing_permission() -> String {
+/// Whether a capability is missing without which no program can be loaded.
+pub fn lacks_permission() -> bool {
+    !missing_capabilities().is_empty()
+}
+
+fn missing_capabilities() -> Vec<&'static str> {
     const NEEDED: [(u32, &str); 2] = [(39, "CAP_BPF"), (38, "CAP_PERFMON")];
     const CAP_SYS_ADMIN: u32 = 21;
     let effective = effective_capabilities().unwrap_or(0);
     let has = |bit: u32| effective & (1 << bit) != 0;
-    let missing: Vec<&str> = NEEDED
+    let missing = NEEDED
         .iter()
-        .filter(|(bit, _)| !has(*bit) && !has(CAP_SYS_ADMIN))
-        .map(|(_, name)| *name)
-        .collect();
+        .filter(|(bit, _)| !has(*bit) && !has(CAP_SYS_ADMIN));
+    missing.map(|(_, name)| *name).collect()
+}
+
+/// Which permission is missing, for a person who has to get it.
+pub fn missing_permission() -> String {
+    let missing = missing_capabilities();
     if missing.is_empty() {
         let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
         if lockdown.contains("[confidentiality]") {

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use memtools::attach::{ProbeCost, Seen};
+use memtools::attach::{ProbeCost, Seen, Way};
 use memtools::output::{clean, grouped};
 use serde_json::{Value, json};
 
@@ -38,26 +38,26 @@ pub fn text(survey: &Survey) -> String {
         "functions of user space",
         &survey.uprobes,
         survey.best_uprobe().as_ref(),
-        cost,
+        |way, found| cost(*way, found),
     );
     group(
         &mut out,
         "events of the kernel",
         &survey.tracepoints,
         survey.best_tracepoint().as_ref(),
-        share_seen,
+        |_, seen| share_seen(*seen),
     );
     group(
         &mut out,
         "functions of the kernel",
         &survey.functions,
         survey.best_function().as_ref(),
-        share_seen,
+        |_, seen| share_seen(*seen),
     );
     line(&mut out, "tools");
     for tool in &survey.tools {
         let state = match &tool.by {
-            Ok(by) => format!("works, by {by}"),
+            Ok(by) => format!("can work, by {by}"),
             Err(why) => format!("CANNOT WORK: {why}"),
         };
         row(&mut out, tool.name, &state);
@@ -86,12 +86,12 @@ fn group<W: Display + PartialEq, T>(
     title: &str,
     trials: &[Trial<W, T>],
     best: Option<&W>,
-    describe: impl Fn(&T) -> String,
+    describe: impl Fn(&W, &T) -> String,
 ) {
     line(out, title);
     for (way, outcome) in trials {
         let mut state = match outcome {
-            Ok(found) => describe(found),
+            Ok(found) => describe(way, found),
             Err(why) => format!("no: {why}"),
         };
         if best == Some(way) {
@@ -101,19 +101,26 @@ fn group<W: Display + PartialEq, T>(
     }
 }
 
-fn cost(cost: &ProbeCost) -> String {
+fn cost(way: Way, cost: &ProbeCost) -> String {
     let ProbeCost {
         emulated_ns,
         stepped_ns,
         return_ns,
     } = *cost;
+    if way == Way::Session {
+        return format!(
+            "works: {} ns an entry and its return, {} where an instruction is single-stepped",
+            emulated_ns + return_ns,
+            stepped_ns + return_ns
+        );
+    }
     format!(
         "works: {emulated_ns} ns a hit, {stepped_ns} where an instruction is single-stepped, \
          {return_ns} a return"
     )
 }
 
-fn share_seen(seen: &Seen) -> String {
+fn share_seen(seen: Seen) -> String {
     let counts = format!("{} of {} events", grouped(seen.seen), grouped(seen.made));
     if seen.is_exact() {
         format!("works: {counts}")

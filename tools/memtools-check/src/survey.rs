@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use memtools::attach::{
-    self, Hook, ProbeCost, Seen, Way, check_btf, has_attach_cookie, has_bpf_allocator, try_hook,
-    try_way,
+    self, Hook, ProbeCost, Seen, Way, check_btf, has_attach_cookie, has_bpf_allocator,
+    lacks_permission, try_hook, try_way,
 };
 use memtools::process;
 
@@ -41,7 +41,7 @@ impl Survey {
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             types: check_btf().map_err(|error| error.to_string()),
             has_growing_maps: has_bpf_allocator(),
-            has_attach_cookie: has_attach_cookie(),
+            has_attach_cookie: !lacks_permission() && has_attach_cookie(),
             uprobes: Way::ALL.map(try_uprobe).into(),
             tracepoints: Hook::TRACEPOINTS.map(try_event).into(),
             functions: Hook::FUNCTIONS.map(try_event).into(),
@@ -103,6 +103,7 @@ fn try_uprobe(way: Way) -> Trial<Way, ProbeCost> {
         Ok(Some(cost)) => Ok(cost),
         Ok(None) => Err("hits of a second thread are not seen".to_owned()),
         Err(error) => Err(match way {
+            _ if lacks_permission() => reason(&error),
             Way::Session => "the kernel has no uprobe sessions (6.13)".to_owned(),
             Way::Multi => "the kernel has no uprobe_multi links (6.6)".to_owned(),
             Way::PerfEvent => reason(&error),
@@ -113,8 +114,8 @@ fn try_uprobe(way: Way) -> Trial<Way, ProbeCost> {
 
 fn try_event(hook: Hook) -> Trial<Hook, Seen> {
     let outcome = try_hook(hook).map_err(|error| match what_it_means(hook, &error) {
-        Some(meaning) => meaning.to_owned(),
-        None => reason(&error),
+        Some(meaning) if !lacks_permission() => meaning.to_owned(),
+        _ => reason(&error),
     });
     (hook, outcome)
 }

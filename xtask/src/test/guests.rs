@@ -128,7 +128,11 @@ impl<'a> Guests<'a> {
     }
 
     fn script(&self, kernel: &Kernel, programs: &[&TestBinary]) -> String {
-        let mut script = format!("DEADLINE={}\n{SCRIPT}", PROGRAM_DEADLINE.as_secs());
+        let mut script = format!(
+            "export MEMTOOLS_KERNEL={}\nDEADLINE={}\n{SCRIPT}",
+            kernel.name,
+            PROGRAM_DEADLINE.as_secs()
+        );
         for (index, program) in programs.iter().enumerate() {
             let words = [
                 index.to_string(),

@@ -17,12 +17,12 @@ use crate::progress::say;
 use crate::setup::{self, Purpose};
 use crate::suite;
 use crate::vm::kernels::{self, KERNELS, Kernel};
-use crate::vm::{self, Fetched};
+use crate::vm::{self, Fetched, Machine};
 use crate::workspace::Workspace;
 use binaries::Built;
 use guests::Guests;
 use runner::Runner;
-use summary::Summary;
+use summary::{Row, Summary};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -95,8 +95,31 @@ fn run_on_host(
     Ok(())
 }
 
-/// Two at a time: a test mostly waits for the kernel, so that one machine alone leaves processors idle.
-const GUESTS_AT_ONCE: usize = 2;
+/// Two at a time, where there is the memory for them: a test mostly waits for the kernel, so that one
+/// machine alone leaves processors idle.
+fn guests_at_once() -> usize {
+    let each = Machine::default().memory + MEMORY_BESIDE;
+    let available = std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| available_bytes(&text));
+    if available.is_some_and(|bytes| bytes < 2 * each) {
+        say("      One machine at a time: there is not the memory for two.");
+        1
+    } else {
+        2
+    }
+}
+
+/// What QEMU takes for itself.
+const MEMORY_BESIDE: u64 = 700 << 20;
+
+fn available_bytes(meminfo: &str) -> Option<u64> {
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes << 10)
+}
 
 fn run_in_guests(
     workspace: &Workspace,
@@ -106,6 +129,13 @@ fn run_in_guests(
 ) -> Result<()> {
     let kernels = args.kernels();
     if kernels.is_empty() {
+        return Ok(());
+    }
+    if std::env::consts::ARCH != "x86_64" {
+        let reason = "the kernels are for x86_64, and programs that were built here are not";
+        for kernel in kernels {
+            guests::skip_all(built, kernel, reason, summary);
+        }
         return Ok(());
     }
     if let Err(error) = setup::prepare(&[Purpose::Vm]) {
@@ -142,13 +172,16 @@ fn in_turns(
         let mut done = Vec::new();
         while let Some((place, (kernel, fetched))) = next() {
             let mut summary = Summary::default();
-            guests.run(kernel, fetched, &mut summary)?;
+            // One machine's failure is not to cost the others' results.
+            if let Err(error) = guests.run(kernel, fetched, &mut summary) {
+                summary.add(Row::broken(kernel.name, "machine", format!("{error:#}")));
+            }
             done.push((place, summary));
         }
         Ok(done)
     };
     let mut done = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..GUESTS_AT_ONCE).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..guests_at_once()).map(|_| scope.spawn(work)).collect();
         let outcomes = workers.into_iter().map(|worker| {
             let outcome = worker.join();
             outcome.map_err(|_| anyhow!("a thread that ran a machine has failed"))?
@@ -158,4 +191,16 @@ fn in_turns(
     .concat();
     done.sort_by_key(|(place, _)| *place);
     Ok(done.into_iter().map(|(_, summary)| summary).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn available_memory_is_read() {
+        let text = "MemTotal:  100 kB\nMemAvailable:     2048 kB\n";
+        assert_eq!(available_bytes(text), Some(2 << 20));
+        assert_eq!(available_bytes(""), None);
+    }
 }

@@ -9,6 +9,9 @@ const TROUBLE: &[&str] = &[
     "Oops: ",
     "general protection fault",
     "Internal error: ",
+    "watchdog: BUG: ",
+    "rcu: INFO: ",
+    "INFO: task ",
 ];
 
 /// Flags of /proc/sys/kernel/tainted: died, warned, locked up.

@@ -197,6 +197,9 @@ impl Apt {
         let mut command = Command::new(program);
         command
             .current_dir(&self.work)
+            // What they print is read.
+            .env("LC_ALL", "C")
+            .env_remove("LANGUAGE")
             .arg("-c")
             .arg(&self.configuration);
         command

@@ -27,6 +27,9 @@ const READY: Duration = Duration::from_secs(180);
 /// From the report of the command's end to the machine's.
 const AFTERMATH: Duration = Duration::from_secs(20);
 
+/// QEMU connects its ports before it starts the machine.
+const CONNECTED: Duration = Duration::from_secs(60);
+
 const POLL: Duration = Duration::from_millis(50);
 
 /// Ctrl-], which telnet ends with too.
@@ -70,7 +73,7 @@ pub struct Outcome {
     pub boots: usize,
     /// From the start of the last boot to its init's first word.
     pub ready_after: Option<Duration>,
-    /// What the kernel has reported about itself.
+    /// What the kernel has reported about itself, or that it is not the one that was wanted.
     pub trouble: Option<String>,
 }
 
@@ -102,7 +105,7 @@ impl Guest<'_> {
             writeln!(file, "--- boot {boots}").with_context(log)?;
             let boot = Boot::start(self)?.follow(self, &mut file, &mut use_output)?;
             if boot.report.ready || boots == BOOTS {
-                return Ok(boot.outcome(boots));
+                return Ok(boot.outcome(self.kernel, boots));
             }
         }
     }
@@ -244,7 +247,7 @@ impl Boot {
         self.child.kill().context("end the machine")
     }
 
-    fn outcome(self, boots: usize) -> Outcome {
+    fn outcome(self, kernel: &Kernel, boots: usize) -> Outcome {
         let end = match self.report.status {
             Some(status) => End::Exited(status),
             None if !self.report.ready => End::NeverReady,
@@ -256,13 +259,27 @@ impl Boot {
             .report
             .tainted
             .filter(|flags| console::is_tainted(*flags));
+        let (release, preempt) = (&self.report.release, &self.report.preempt);
+        let other = if self.report.ready {
+            kernel.is_what_runs(release, preempt).err()
+        } else {
+            None
+        };
         let remembered = || flags.map(|flags| format!("the kernel is tainted: {flags}"));
         Outcome {
             end,
             boots,
             ready_after: self.ready_after,
-            trouble: seen.or_else(remembered),
+            trouble: other.or(seen).or_else(remembered),
         }
+    }
+}
+
+/// However listening to it ends: the machine does not go on without a listener.
+impl Drop for Boot {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -310,7 +327,8 @@ fn listen(path: &Path) -> Result<UnixListener> {
 
 /// The machine's end of a port, unless it ends before it connects.
 fn accept(listener: &UnixListener, child: &mut Child) -> Result<UnixStream> {
-    loop {
+    let end = Instant::now() + CONNECTED;
+    while Instant::now() < end {
         match listener.accept() {
             Ok((stream, _)) => {
                 stream
@@ -326,6 +344,7 @@ fn accept(listener: &UnixListener, child: &mut Child) -> Result<UnixStream> {
         }
         thread::sleep(POLL / 10);
     }
+    bail!("it does not connect its ports")
 }
 
 fn complaint(child: &mut Child) -> String {
@@ -363,4 +382,16 @@ fn forward_keys(mut port: UnixStream, events: Sender<Event>) {
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_at_a_time_have_sockets_of_their_own() {
+        let (one, other) = (Scratch::create().unwrap(), Scratch::create().unwrap());
+        assert_ne!(one.0, other.0);
+        assert!(one.0.is_dir() && other.0.is_dir());
+    }
 }

@@ -32,6 +32,10 @@ fi
 for port in 1 2 3; do
     stty -F /dev/ttyS$port raw -echo -hupcl 115200
 done
+mount -t debugfs debugfs /sys/kernel/debug
+echo "release $(uname -r)" >/dev/ttyS3
+# `none voluntary (full)`
+echo "preempt $(cat /sys/kernel/debug/sched/preempt 2>/dev/null)" >/dev/ttyS3
 echo ready >/dev/ttyS3
 
 if [ -e /xtask/terminal ]; then

@@ -13,6 +13,20 @@ pub struct Kernel {
     pub append: &'static str,
 }
 
+impl Kernel {
+    /// Whether a machine that was started for this one runs it; the error says what it runs.
+    pub fn is_what_runs(&self, release: &str, preempt: &str) -> Result<(), String> {
+        let number = self.name.split('-').next().unwrap_or(self.name);
+        if !release.starts_with(&format!("{number}.")) {
+            return Err(format!("the machine runs Linux {release}"));
+        }
+        if self.append.contains("preempt=full") && !preempt.contains("(full)") {
+            return Err(format!("its preemption is {preempt:?} and not full"));
+        }
+        Ok(())
+    }
+}
+
 const CPU: &str = "Haswell-noTSX";
 
 /// QEMU 7.2 emulates cmpxchg16b wrongly enough to corrupt 6.12's slabs in most boots. The others
@@ -65,6 +79,21 @@ pub fn parse(name: &str) -> Result<&'static Kernel, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_kernel_is_noticed() {
+        let full = parse("6.12-full").unwrap();
+        assert!(
+            full.is_what_runs("6.12.95+deb12-cloud", "none voluntary (full)")
+                .is_ok()
+        );
+        assert!(
+            full.is_what_runs("6.12.95+deb12-cloud", "(none) voluntary full")
+                .is_err()
+        );
+        assert!(full.is_what_runs("6.1.12-cloud", "(full)").is_err());
+        assert!(parse("6.1").unwrap().is_what_runs("6.12.3", "").is_err());
+    }
 
     #[test]
     fn a_kernel_is_found_by_its_whole_name() {

@@ -6,6 +6,10 @@ use crate::process::Pieces;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub ready: bool,
+    /// As `uname -r` prints it.
+    pub release: String,
+    /// The ways of preemption, the present one in parentheses; empty where it cannot be chosen.
+    pub preempt: String,
     /// The flags of /proc/sys/kernel/tainted at the end.
     pub tainted: Option<u64>,
     /// The command's exit status, as a shell gives it.
@@ -23,6 +27,8 @@ impl Report {
     fn line(&mut self, line: &str) {
         match line.split_once(' ').unwrap_or((line, "")) {
             ("ready", "") => self.ready = true,
+            ("release", release) => release.clone_into(&mut self.release),
+            ("preempt", ways) => ways.clone_into(&mut self.preempt),
             ("tainted", flags) => self.tainted = flags.parse().ok(),
             ("exit", status) => self.status = status.parse().ok(),
             // The firmware's noise.
@@ -40,8 +46,10 @@ mod tests {
         let mut report = Report::default();
         report.take(b"\0noise\nrea");
         assert!(!report.ready);
-        report.take(b"dy\r\ntainted 512\nexit 3");
+        report.take(b"dy\r\nrelease 6.1.0-x\npreempt none (full)\ntainted 512\nexit 3");
         assert!(report.ready);
+        assert_eq!(report.release, "6.1.0-x");
+        assert_eq!(report.preempt, "none (full)");
         assert_eq!((report.tainted, report.status), (Some(512), None));
         report.take(b"\n");
         assert_eq!(report.status, Some(3));
