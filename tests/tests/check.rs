@@ -4,11 +4,19 @@
 #![allow(clippy::expect_used)]
 
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use memtools_tests::tool;
 use serde_json::Value;
 
+/// One at a time: an emulated processor can hang in a function whose code another one changes.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn check(args: &[&str]) -> Output {
+    let _turn = one_at_a_time();
     let output = Command::new(tool("memtools-check")).args(args).output();
     output.expect("memtools-check runs")
 }
@@ -185,6 +193,7 @@ fn a_user_is_told_what_is_missing() {
     // A place where anybody may run it.
     let copy = std::env::temp_dir().join(format!("memtools-check-{}", std::process::id()));
     std::fs::copy(tool("memtools-check"), &copy).expect("it can be copied");
+    let _turn = one_at_a_time();
     let output = Command::new(&copy).uid(NOBODY).gid(NOBODY).output();
     let _ = std::fs::remove_file(&copy);
     let output = output.expect("memtools-check runs");
