@@ -287,3 +287,14 @@ fn no_control_character_reaches_the_output() {
         }
     }
 }
+
+/// Reports take longer than this, and it listens all the same.
+#[test]
+fn an_interval_that_is_too_short_ends_by_ctrl_c() {
+    let workload = Workload::start("basic", NO_ARGS);
+    let memleak = Memleak::attach(workload.pid(), &["--json", "0.001"]);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let outcome = memleak.interrupt().expect_code(0);
+    assert!(!outcome.reports().is_empty());
+    workload.quit();
+}

@@ -23,13 +23,21 @@ NOINLINE void *hold_40(void)
 	return keep(malloc(40));
 }
 
+/* Most of the time a block is there to be seen. */
+static void *linger(void *block)
+{
+	for (volatile int i = 0; i < 5000; i++)
+		;
+	return block;
+}
+
 static void *take_turns(void *unused)
 {
 	(void)unused;
 	pthread_barrier_wait(&start);
 	for (size_t i = 0; i < turns; i++) {
-		free(hold_26());
-		free(hold_40());
+		free(linger(hold_26()));
+		free(linger(hold_40()));
 	}
 	pthread_barrier_wait(&end);
 	pause();

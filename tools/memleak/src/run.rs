@@ -84,6 +84,8 @@ struct Run<'a> {
     last_loss: Loss,
     was_detached: bool,
     next_report: Option<Instant>,
+    /// Whether messages had their turn since the last report.
+    has_listened: bool,
     end: Option<Instant>,
     reader: Reader,
 }
@@ -111,6 +113,7 @@ impl<'a> Run<'a> {
             last_loss: Loss::default(),
             was_detached: false,
             next_report: cli.report_interval().map(|interval| now + interval),
+            has_listened: true,
             end: cli.duration.map(|duration| now + duration),
             reader: Reader::There,
         }
@@ -150,10 +153,12 @@ impl<'a> Run<'a> {
         let patience = deadline.map_or(Duration::from_secs(3600), |d| {
             d.saturating_duration_since(now)
         });
-        // Or a flood of messages would put off what is due.
-        if patience.is_zero() {
+        // By turns, or a flood of messages would put off what is due, and reports that are always due
+        // would put off a signal.
+        if patience.is_zero() && std::mem::take(&mut self.has_listened) {
             return self.on_time();
         }
+        self.has_listened = true;
         match self.channel.messages.recv_timeout(patience) {
             Ok(message) => self.take(message),
             Err(RecvTimeoutError::Timeout) => self.on_time(),
@@ -172,17 +177,19 @@ impl<'a> Run<'a> {
         if due > now {
             return Ok(Next::Continue);
         }
-        // A report that took longer than the interval skips what it missed.
-        let mut next = due + interval;
-        while next <= now {
-            next += interval;
-        }
-        self.next_report = Some(next);
         let is_last = self
             .cli
             .count
             .is_some_and(|count| self.reports + 1 >= count);
         self.report(is_last)?;
+        // One that took longer than the interval skips what it missed. Counted from its end on, or
+        // nobody would listen to a signal between two of them.
+        let now = Instant::now();
+        let mut next = due + interval;
+        while next <= now {
+            next += interval;
+        }
+        self.next_report = Some(next);
         Ok(if is_last || self.reader == Reader::Gone {
             Next::End
         } else {
