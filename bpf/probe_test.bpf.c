@@ -44,6 +44,56 @@ int count_session(struct pt_regs *ctx)
 	return count(is_session_return(ctx) ? &returns : &entries);
 }
 
+/* How long a function seems to take that does nothing. */
+#define TIMES 256
+
+u64 since = 0;
+u64 ended = 0;
+u64 times[TIMES] = {};
+
+static __always_inline int end(u64 now)
+{
+	if (current_task() >> 32 == target_process) {
+		times[ended & (TIMES - 1)] = now - since;
+		ended++;
+	}
+	return 0;
+}
+
+static __always_inline int begin(void)
+{
+	if (current_task() >> 32 == target_process)
+		since = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("uprobe")
+int time_entry(struct pt_regs *ctx)
+{
+	return begin();
+}
+
+SEC("uretprobe")
+int time_return(struct pt_regs *ctx)
+{
+	return end(bpf_ktime_get_ns());
+}
+
+/* An instruction by which a function ends. */
+SEC("uprobe")
+int time_left(struct pt_regs *ctx)
+{
+	return end(bpf_ktime_get_ns());
+}
+
+SEC("uprobe.session")
+int time_session(struct pt_regs *ctx)
+{
+	u64 now = bpf_ktime_get_ns();
+
+	return is_session_return(ctx) ? end(now) : begin();
+}
+
 SEC("uprobe")
 int empty_entry(struct pt_regs *ctx)
 {

@@ -22,6 +22,7 @@ const C_PROGRAMS: &[&str] = &[
     "basic",
     "bigblocks",
     "busy",
+    "calls",
     "deadleader",
     "deep",
     "demo",
@@ -32,14 +33,19 @@ const C_PROGRAMS: &[&str] = &[
     "exits",
     "fork",
     "free_first",
+    "grow",
     "inlined",
     "interrupts",
     "mprotect",
+    "oom",
     "pairs",
+    "phases",
     "realloc_race",
     "signals",
+    "slab",
     "swap",
     "threads",
+    "manystacks",
     "turnover",
     "wrappers",
 ];
@@ -93,11 +99,12 @@ impl Builder {
         try_run(&mut command, &target, name);
     }
 
-    fn cpp(&self, name: &str) {
+    fn cpp(&self, name: &str, flags: &[&str]) {
         let mut command = Command::new(env::var_os("CXX").unwrap_or_else(|| "c++".into()));
-        command.args(C_FLAGS).args(["-std=c++17", "-o"]);
-        command.arg(self.out.join(name));
-        run(command.arg(self.source.join(format!("{name}.cpp"))));
+        command.args(C_FLAGS).arg("-std=c++17").args(flags);
+        command.arg("-o").arg(self.out.join(name));
+        let source = name.split('-').next().unwrap_or(name);
+        run(command.arg(self.source.join(format!("{source}.cpp"))));
     }
 
     fn rust(&self, name: &str, source: &str, flags: &[&str]) {
@@ -182,7 +189,15 @@ fn main() {
     println!("cargo:rustc-env=MEMTOOLS_WORKLOADS={}", out.display());
     fs::create_dir_all(&out).unwrap_or_else(|e| panic!("{}: {e}", out.display()));
 
-    for object in ["memleak", "probe_test", "trace_test"] {
+    for object in [
+        "memleak",
+        "oomkill",
+        "slabtop",
+        "syscount",
+        "funclatency",
+        "probe_test",
+        "trace_test",
+    ] {
         memtools_bpf::build(object).unwrap_or_else(|e| panic!("{e}"));
     }
 
@@ -197,11 +212,27 @@ fn main() {
     builder.c("nomalloc", "nomalloc.c", WITHOUT_LIBC);
     builder.own_allocator();
     builder.plugins();
-    builder.cpp("exceptions");
+    builder.cpp("callloop", &[]);
+    builder.cpp("exceptions", &[]);
+    builder.cpp("throws", &[]);
+    // Neither a library nor a symbol says that it throws.
+    builder.cpp("throws-static", &["-static"]);
+    builder.cpp("throws-stripped", &["-static", "-s"]);
+    let tail_calls = ["-O2", "-foptimize-sibling-calls"];
+    let latency = |name: &str, flags: &[&str]| {
+        let flags: Vec<&str> = tail_calls.iter().chain(flags).copied().collect();
+        builder.c(name, "latency.c", &flags);
+    };
+    latency("latency", &[]);
+    latency("latency-cet", &["-fcf-protection=full"]);
+    latency("latency-fixed", &["-no-pie"]);
+    // What is exported is still named.
+    latency("latency-stripped", &["-s", "-rdynamic"]);
     builder.rust("leak", "leak.rs", &[]);
     builder.rust("leak-release", "leak.rs", &["-O"]);
 
     builder.optional("exact-static", "exact.c", &["-static"]);
+    builder.optional("latency-static", "latency.c", &["-O2", "-static"]);
     builder.optional("exact-lsan", "exact.c", &["-fsanitize=leak"]);
     let for_32_bits: Vec<&str> = [&["-m32"], WITHOUT_LIBC].concat();
     builder.optional("nomalloc-32", "nomalloc.c", &for_32_bits);

@@ -1,162 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * User stacks, walked by frame pointers in our own code: bpf_get_stack and the kernel's stack
- * tables are unsafe where uprobe programs can be preempted, and so is scratch memory per CPU. A
- * walk belongs to its thread; a stack that was never seen is copied into a slot of its own.
+ * Stacks that are kept: each one once, under the hash that its walk has found. A walk belongs to
+ * its thread; a stack that was never seen is copied into a slot of its own.
  */
 #ifndef MEMTOOLS_STACK_BPF_H
 #define MEMTOOLS_STACK_BPF_H
 
-#include "stack.h"
-
-/* Two frame records further apart than this are not of one call chain. */
-#define MAX_FRAME_BYTES (16 << 20)
-
-struct text_range {
-	u64 start;
-	u64 end;
-};
-
-/*
- * Where code can lie: the program, and everything between the lowest and the highest library. A
- * coarse test that keeps garbage in frame pointers from making every stack look new; user space
- * judges each frame exactly.
- */
-struct text_range text_ranges[2] = {};
-
-/* The end of a range that holds every address of user space. */
-#define TEXT_ANYWHERE (1ULL << 62)
-
-/* Until user space knows where text lies. */
-static __always_inline void allow_any_text(void)
-{
-	text_ranges[0].start = 0;
-	text_ranges[0].end = TEXT_ANYWHERE;
-}
-
-const volatile u32 max_stack_depth = MAX_FRAMES;
-
-/* So many frames can be known before the walk begins: they were found without a frame pointer. */
-#define WALK_START_FRAMES 6
-
-#define WINDOW_WORDS	 64
-#define MAX_WINDOW_BYTES 0x1f8 /* a mask of whole words, too */
-#define PAGE_BYTES	 4096
-
-/*
- * A walk, from its start to the frames it found. It lives in a map, in the thread's own record: no
- * other thread can mix it up, and the verifier, to which all of it is unknown, follows the loop
- * once and not once for each value.
- */
-struct walk {
-	u64 frame_pointer;
-	u64 stack_pointer;
-	u32 start_depth; /* frames that are there before it begins */
-	u32 depth;
-	u32 flags;
-	u32 reserved;
-	/* A piece of the stack, read at once. */
-	u64 window_start;
-	u64 window_bytes;
-	u64 window[WINDOW_WORDS];
-	u64 frames[MAX_FRAMES];
-};
-
-/*
- * Comparisons as arithmetic, all ones or zero for values below 2^63: each branch in the walk would
- * double what the verifier has to follow, a hundred times over.
- */
-static __always_inline u64 is_below(u64 a, u64 b)
-{
-	return (u64)((s64)(a - b) >> 63);
-}
-
-static __always_inline u64 is_inside(u64 address, const struct text_range *range)
-{
-	return ~is_below(address, range->start) & is_below(address, range->end);
-}
-
-static __always_inline u64 hash_frame(u64 hash, u64 frame)
-{
-	hash = (hash ^ frame) * 0x9e3779b97f4a7c15ULL;
-	return hash ^ (hash >> 29);
-}
-
-/*
- * A helper call for each frame would be most of a walk's cost (80 ns). A piece of the stack is read
- * at once, never beyond the page in which the record begins: what can be read alone is read.
- */
-static __always_inline u64 fill_window(struct walk *walk, u64 at)
-{
-	u64 room = PAGE_BYTES - (at & (PAGE_BYTES - 1));
-	u64 is_far = is_below(MAX_WINDOW_BYTES, room);
-	u64 bytes = (room & ~is_far) | (MAX_WINDOW_BYTES & is_far);
-
-	/* A record that lies across the end of the page is read whole. */
-	bytes = (bytes + (8 & is_below(bytes, 16))) & MAX_WINDOW_BYTES;
-	walk->window_start = at;
-	walk->window_bytes = bytes;
-	return (u64)bpf_probe_read_user(walk->window, bytes, (const void *)at) >> 63;
-}
-
-/* One step outward. Returns the frame, or 0 where the chain ends. */
-static __always_inline u64 next_frame(struct walk *walk, u64 *frame_pointer, u64 stack_pointer,
-				      u32 *flags)
-{
-	u64 at = *frame_pointer;
-	u64 frame, inside;
-	u32 word;
-
-	if (is_below(at, stack_pointer) | is_below(MAX_FRAME_BYTES, at - stack_pointer) | (at & 7))
-		return 0;
-	if (at - walk->window_start > walk->window_bytes - 16)
-		/* A page that is not there now: the chain goes on, but not for us. */
-		*flags |= STACK_CUT & fill_window(walk, at);
-	word = (at - walk->window_start) / 8;
-	frame = walk->window[(word + 1) & (WINDOW_WORDS - 1)];
-	inside = is_inside(frame, &text_ranges[0]) | is_inside(frame, &text_ranges[1]);
-	*flags |= STACK_CUT & ~inside & is_below(0, frame);
-	*frame_pointer = walk->window[word & (WINDOW_WORDS - 1)];
-	return frame & inside;
-}
-
-/* Fills in the frames, the depth and the flags. Returns the hash. */
-static __always_inline u64 walk_stack(struct walk *walk, u64 seed)
-{
-	u64 frame_pointer = walk->frame_pointer;
-	u64 stack_pointer = walk->stack_pointer;
-	u64 frame, record, hash = seed;
-	u32 flags = walk->flags;
-	u32 i;
-
-	walk->window_start = 0;
-	walk->window_bytes = 16;
-	for (i = 0; i < MAX_FRAMES && i < max_stack_depth; i++) {
-		if (i < WALK_START_FRAMES && i < walk->start_depth) {
-			frame = walk->frames[i];
-		} else {
-			record = frame_pointer;
-			frame = next_frame(walk, &frame_pointer, stack_pointer, &flags);
-			if (!frame)
-				break;
-			stack_pointer = record + 16;
-			walk->frames[i] = frame;
-		}
-		hash = hash_frame(hash, frame);
-	}
-	walk->depth = i;
-	if (i >= max_stack_depth) {
-		frame = next_frame(walk, &frame_pointer, stack_pointer, &flags);
-		flags |= STACK_TRUNCATED & is_below(0, frame);
-	}
-	walk->flags = flags;
-	return hash;
-}
+#include "walk.bpf.h"
 
 /* The slots of the stacks, the free ones among them, and the way from a hash to its slot. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1); /* --stack-storage-size; when full: loss.stacks, STACK_UNKNOWN */
 	__type(key, u32);
 	__type(value, struct stack);

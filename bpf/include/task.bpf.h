@@ -3,30 +3,14 @@
 #ifndef MEMTOOLS_TASK_BPF_H
 #define MEMTOOLS_TASK_BPF_H
 
-/* ---- what user space sets before the load ---- */
+#include "current.bpf.h"
 
-const volatile u32 target_process = 0;
-const volatile u64 pid_namespace_device = 0; /* 0: the initial namespace */
-const volatile u64 pid_namespace_inode = 0;
-
-/* ---- and while it runs ---- */
+/* ---- what user space sets while it runs ---- */
 
 u32 enabled = 0;
 u32 generation = 0; /* counts the images: each exec begins a new one */
 u64 epoch = 0;	    /* counts the reuses of text addresses by other files */
 u64 trampoline = 0; /* where the process's return probes land; 0: not asked yet */
-
-static __always_inline u64 current_task(void)
-{
-	struct bpf_pidns_info ids = {};
-
-	if (!pid_namespace_inode)
-		return bpf_get_current_pid_tgid();
-	if (bpf_get_ns_current_pid_tgid(pid_namespace_device, pid_namespace_inode, &ids,
-					sizeof(ids)))
-		return 0;
-	return (u64)ids.tgid << 32 | ids.pid;
-}
 
 static __always_inline bool is_target(u64 task)
 {

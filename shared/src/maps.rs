@@ -53,9 +53,64 @@ where
     if !is_size_of::<K, V>(map.key_size(), map.value_size()) {
         return Err(failed(map, io::Error::from_raw_os_error(libc::EINVAL)));
     }
+    for_each_batch(map, 1, |key, values: &[V]| {
+        visit(key, &values[0]);
+    })
+}
+
+/// The same for a hash map per CPU whose values are `WORDS` counters: each is summed over all CPUs.
+pub fn for_each_sum<K, const WORDS: usize>(
+    map: &impl MapCore,
+    mut visit: impl FnMut(&K, &[u64; WORDS]),
+) -> Result<(), MapError>
+where
+    K: Plain + Copy + Default,
+{
+    let cpus =
+        libbpf_rs::num_possible_cpus().map_err(|error| failed(map, io::Error::other(error)))?;
+    if !is_size_of::<K, [u64; WORDS]>(map.key_size(), map.value_size()) {
+        return Err(failed(map, io::Error::from_raw_os_error(libc::EINVAL)));
+    }
+    for_each_batch(map, cpus * WORDS, |key, words: &[u64]| {
+        let mut sums = [0_u64; WORDS];
+        for (index, word) in words.iter().enumerate() {
+            sums[index % WORDS] = sums[index % WORDS].wrapping_add(*word);
+        }
+        visit(key, &sums);
+    })
+}
+
+/// Calls `visit` for every entry of a hash map per CPU, with the value of each CPU.
+pub fn for_each_per_cpu<K, V>(
+    map: &impl MapCore,
+    mut visit: impl FnMut(&K, &[V]),
+) -> Result<(), MapError>
+where
+    K: Plain + Copy + Default,
+    V: Plain + Copy + Default,
+{
+    let cpus =
+        libbpf_rs::num_possible_cpus().map_err(|error| failed(map, io::Error::other(error)))?;
+    // The kernel rounds each CPU's value up to words.
+    if !is_size_of::<K, V>(map.key_size(), map.value_size()) || !size_of::<V>().is_multiple_of(8) {
+        return Err(failed(map, io::Error::from_raw_os_error(libc::EINVAL)));
+    }
+    for_each_batch(map, cpus, |key, values: &[V]| visit(key, values))
+}
+
+/// Batches of keys, each with so many `V` that are its value. The caller has checked the sizes.
+fn for_each_batch<K, V>(
+    map: &impl MapCore,
+    values_per_key: usize,
+    mut visit: impl FnMut(&K, &[V]),
+) -> Result<(), MapError>
+where
+    K: Plain + Copy + Default,
+    V: Plain + Copy + Default,
+{
     let mut size = BATCH;
     let mut keys = vec![K::default(); size];
-    let mut values = vec![V::default(); size];
+    let mut values = vec![V::default(); size * values_per_key];
     // The kernel keeps its place in a token of four bytes (a bucket number) or a key.
     let mut token = vec![0_u8; size_of::<K>().max(8)];
     let mut next = token.clone();
@@ -67,8 +122,8 @@ where
         } else {
             token.as_mut_ptr().cast()
         };
-        // SAFETY: keys and values hold `count` entries of the map's own sizes (checked above),
-        // and the tokens are as long as the kernel writes.
+        // SAFETY: keys and values hold `count` entries of the map's own sizes (checked by the
+        // caller), and the tokens are as long as the kernel writes.
         let status = unsafe {
             libbpf_sys::bpf_map_lookup_batch(
                 map.as_fd().as_raw_fd(),
@@ -86,13 +141,14 @@ where
             Some(libc::ENOSPC) if count == 0 => {
                 size *= 2;
                 keys.resize(size, K::default());
-                values.resize(size, V::default());
+                values.resize(size * values_per_key, V::default());
                 continue;
             }
             None | Some(libc::ENOENT | libc::ENOSPC) => {}
             Some(_) => return Err(failed(map, error.unwrap_or_else(io::Error::last_os_error))),
         }
-        for (key, value) in keys.iter().zip(&values).take(count as usize) {
+        let entries = keys.iter().zip(values.chunks_exact(values_per_key));
+        for (key, value) in entries.take(count as usize) {
             visit(key, value);
         }
         if error.is_some_and(|e| e.raw_os_error() == Some(libc::ENOENT)) {
@@ -117,6 +173,12 @@ pub fn summed_counters(map: &impl MapCore, count: u32) -> Result<Vec<u64>, MapEr
                 .fold(0, u64::wrapping_add))
         })
         .collect()
+}
+
+/// A text in a field of fixed size, as the kernel writes it: up to its NUL.
+pub fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0);
+    String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]).into_owned()
 }
 
 fn word(bytes: &[u8]) -> u64 {

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use blazesym::symbolize::source::{Elf, Source};
+use blazesym::MaybeDefault;
+use blazesym::symbolize::source::{Elf, Kernel, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized};
 
 use crate::target::mappings::Mappings;
@@ -25,6 +26,15 @@ pub struct Location {
     /// The byte of the file *before* the address: where a return address is looked up, because
     /// the call may be the last instruction of its function.
     pub file_offset: u64,
+}
+
+impl PartialEq for Location {
+    fn eq(&self, other: &Self) -> bool {
+        let file = |location: &Self| location.object.as_ref().map(|object| object.id());
+        (self.address, self.file_offset) == (other.address, other.file_offset)
+            && file(self) == file(other)
+            && self.mapping == other.mapping
+    }
 }
 
 impl Location {
@@ -75,7 +85,10 @@ pub struct Symbolizer {
 impl Default for Symbolizer {
     fn default() -> Self {
         Self {
-            inner: blazesym::symbolize::Symbolizer::new(),
+            // It takes every name for a mangled one: a C function `f` would become `float`.
+            inner: blazesym::symbolize::Symbolizer::builder()
+                .enable_demangling(false)
+                .build(),
             known: HashMap::new(),
         }
     }
@@ -121,6 +134,16 @@ impl Symbolizer {
         self.known.get(&key).cloned().unwrap_or_default()
     }
 
+    /// Lets go of the files that were read, too: they are read again when they are needed.
+    pub fn forget_files(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Lets go of all results, for whoever keeps names elsewhere.
+    pub fn forget(&mut self) {
+        self.known.clear();
+    }
+
     fn look_up(&self, object: &Object, offsets: &[u64]) -> Vec<Symbols> {
         let path = object.symbol_path();
         let source = Source::Elf(Elf::new(&path));
@@ -152,10 +175,55 @@ impl Symbolizer {
     }
 }
 
+/// The functions of the kernel at return addresses. The kernel's table of symbols is read each time,
+/// and not kept: it takes some megabytes.
+#[allow(clippy::field_reassign_with_default)] // it cannot be made in one go
+pub fn kernel_symbols(addresses: &[u64]) -> Vec<Option<Symbol>> {
+    let mut source = Kernel::default();
+    source.vmlinux = MaybeDefault::None;
+    let inner = blazesym::symbolize::Symbolizer::builder()
+        .enable_demangling(false)
+        .build();
+    // A return address belongs to the call before it.
+    let before: Vec<u64> = addresses.iter().map(|a| a.saturating_sub(1)).collect();
+    let Ok(results) = inner.symbolize(&Source::Kernel(source), Input::AbsAddr(&before)) else {
+        return vec![None; addresses.len()];
+    };
+    let named = results.iter().map(|result| {
+        let sym = result.as_sym()?;
+        Some(Symbol {
+            name: demangled(&sym.name),
+            offset: sym.offset as u64 + 1,
+            file: None,
+            line: None,
+            inlined: false,
+        })
+    });
+    named.collect()
+}
+
+/// The name as it stands in the source, of Rust and C++; all others are as they are.
+pub fn demangled(name: &str) -> String {
+    if let Ok(rust) = rustc_demangle::try_demangle(name) {
+        let (whole, short) = (rust.to_string(), format!("{rust:#}"));
+        // C++'s older sibling of this mangling has no hash at its end.
+        if name.starts_with("_R") || whole != short {
+            return short;
+        }
+    }
+    let is_cpp = name.starts_with("_Z") || name.starts_with("__Z");
+    let symbol = is_cpp
+        .then(|| cpp_demangle::Symbol::new(name).ok())
+        .flatten();
+    symbol
+        .and_then(|symbol| symbol.demangle().ok())
+        .unwrap_or_else(|| name.to_owned())
+}
+
 /// From the innermost inlined function to the function that the address belongs to.
 fn flatten(sym: &Sym<'_>, offset: usize) -> Vec<Symbol> {
     let inlined = sym.inlined.iter().rev().map(|inlined| Symbol {
-        name: inlined.name.to_string(),
+        name: demangled(&inlined.name),
         offset: 0,
         file: inlined
             .code_info
@@ -166,7 +234,7 @@ fn flatten(sym: &Sym<'_>, offset: usize) -> Vec<Symbol> {
         inlined: true,
     });
     let function = Symbol {
-        name: sym.name.to_string(),
+        name: demangled(&sym.name),
         // The address itself is one byte further on than where it was looked up.
         offset: offset as u64 + 1,
         file: sym.code_info.as_ref().map(|info| info.to_path().into()),
@@ -199,6 +267,18 @@ mod tests {
         assert!(outermost.name.contains("known_function"), "{outermost:?}");
         assert_eq!(outermost.offset, 4);
         assert!(!outermost.inlined);
+    }
+
+    #[test]
+    fn only_mangled_names_are_demangled() {
+        for name in ["f", "St", "x", "Pi", "N3fooE", "main", ""] {
+            assert_eq!(demangled(name), name);
+        }
+        assert_eq!(demangled("_ZN3foo3barEv"), "foo::bar()");
+        assert_eq!(demangled("_Znwm"), "operator new(unsigned long)");
+        let rust = "_ZN4core3fmt5Write9write_str17h0123456789abcdefE";
+        assert_eq!(demangled(rust), "core::fmt::Write::write_str");
+        assert_eq!(demangled("_RNvC6_123foo3bar"), "123foo::bar");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What other tools say that a workload leaks.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -12,13 +13,49 @@ pub type LeakedBy = BTreeMap<String, (u64, u64)>;
 
 /// The workload's leaks by LeakSanitizer, which it has to be built with.
 pub fn leak_sanitizer(workload: &Path, args: &[&str]) -> LeakedBy {
+    sanitized_leaks(&sanitized(workload, args, ""))
+}
+
+/// The same with a suppression file: what is left, and what each pattern took of it.
+pub fn suppressing_leak_sanitizer(
+    workload: &Path,
+    args: &[&str],
+    suppressions: &Path,
+) -> (LeakedBy, LeakedBy) {
+    let options = format!(
+        ":print_suppressions=1:suppressions={}",
+        suppressions.display()
+    );
+    let text = sanitized(workload, args, &options);
+    // Suppressions used:
+    //   count      bytes template
+    //     100       5050 leak_small
+    let table = text
+        .lines()
+        .skip_while(|line| *line != "Suppressions used:");
+    let used = table.skip(2).map_while(|line| {
+        let mut words = line.split_whitespace();
+        let count = words.next()?.parse().ok()?;
+        let bytes = words.next()?.parse().ok()?;
+        Some((words.next()?.to_owned(), (bytes, count)))
+    });
+    (sanitized_leaks(&text), used.collect())
+}
+
+/// What LeakSanitizer prints.
+fn sanitized(workload: &Path, args: &[&str], options: &str) -> String {
     let mut command = Command::new(workload);
-    command
-        .args(args)
-        .env("LSAN_OPTIONS", "allocator_may_return_null=1:exitcode=0");
+    command.args(args).env(
+        "LSAN_OPTIONS",
+        format!("allocator_may_return_null=1:exitcode=0{options}"),
+    );
+    last_words(command)
+}
+
+fn sanitized_leaks(text: &str) -> LeakedBy {
     // Direct leak of 5050 byte(s) in 100 object(s) allocated from:
     //     #1 0x55c1d52fc54f in leak_small exact.c:46
-    by_function(&last_words(command), |line| {
+    by_function(text, |line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             [_, "leak", "of", bytes, "byte(s)", "in", count, ..] => Line::leak(bytes, count),
@@ -26,6 +63,21 @@ pub fn leak_sanitizer(workload: &Path, args: &[&str]) -> LeakedBy {
             _ => Line::Other,
         }
     })
+}
+
+/// The most that was resident of a process, and what its BPF maps take, in bytes, as the kernel counts
+/// them; maps that are mapped into it count twice.
+pub fn memory_with_tables(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it is there");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("it is there");
+    let tables = files.filter_map(|file| {
+        let text = fs::read_to_string(file.ok()?.path()).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+        line?.trim().parse::<u64>().ok()
+    });
+    peak.expect("it has a peak") * 1024 + tables.sum::<u64>()
 }
 
 /// The workload's leaks by valgrind. Nothing where that is not installed.

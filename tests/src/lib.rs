@@ -12,24 +12,48 @@
     clippy::unwrap_used
 )]
 
+mod cgroup;
 mod deadline;
+mod disk;
+mod empty_probes;
+mod funclatency;
 mod independent;
+mod kernel_log;
 mod lines;
 mod memleak;
+mod oomkill;
 mod probes;
 mod report;
+mod running;
+mod screen;
 mod session;
 mod skip;
+mod slabinfo;
+mod syscount;
 mod truth;
+mod turn;
 mod workload;
 
+pub use cgroup::MemoryCgroup;
 pub use deadline::{deadline, load, wait_until};
-pub use independent::{LeakedBy, leak_sanitizer, valgrind};
+pub use disk::SmallDisk;
+pub use empty_probes::EmptyProbes;
+pub use funclatency::{Funclatency, FunctionLatency, Latencies};
+pub use independent::{
+    LeakedBy, leak_sanitizer, memory_with_tables, suppressing_leak_sanitizer, valgrind,
+};
+pub use kernel_log::{KernelLog, OomReport};
 pub use lines::Lines;
 pub use memleak::{Memleak, Outcome, binary, tool};
+pub use oomkill::Oomkill;
 pub use probes::{altered_code, assert_no_probe_left};
 pub use report::{Class, Figures, Frame, Report, Stack};
+pub use running::RunningTool;
+pub use screen::{Screen, TerminalState};
 pub use session::{Session, trace};
-pub use skip::skip;
+pub use skip::{is_disposable, is_installed, skip};
+pub use slabinfo::{Slab, slabinfo};
+pub use syscount::{CallRow, Syscount};
 pub use truth::{FunctionTruth, Truth};
+pub use turn::one_at_a_time;
 pub use workload::{Workload, path_of, workloads_dir};

@@ -125,15 +125,28 @@ impl Memleak {
     /// Waits for a line on standard output that is `text`: a traced command writes there too.
     #[track_caller]
     pub fn wait_stdout(&mut self, text: &str) {
+        self.wait_line(text, |line| line == text);
+    }
+
+    /// Waits for a report with at least so many allocations.
+    #[track_caller]
+    pub fn wait_report(&mut self, allocs: u64) {
+        let has_all =
+            |line: &str| Report::parse(line).is_some_and(|report| report.allocs() >= allocs);
+        self.wait_line("such a report", has_all);
+    }
+
+    #[track_caller]
+    fn wait_line(&mut self, what: &str, is_it: impl Fn(&str) -> bool) {
         while let Some(line) = self.stdout.next_line() {
-            let found = line == text;
+            let found = is_it(&line);
             self.read_stdout.push(line);
             if found {
                 return;
             }
         }
         panic!(
-            "memleak's output has no line {text:?}: {:?}",
+            "memleak's output has no line {what:?}: {:?}",
             self.read_stdout
         );
     }

@@ -19,3 +19,14 @@ pub fn skip(name: &str, reason: &str) {
     log.write_all(format!("{name}: {reason}\n").as_bytes())
         .expect("the file named by MEMTOOLS_SKIP_LOG can be written");
 }
+
+/// Whether this machine may be brought to its knees: `cargo xtask test` says so of its guests.
+pub fn is_disposable() -> bool {
+    std::env::var_os("MEMTOOLS_DISPOSABLE").is_some()
+}
+
+/// Whether there is a program of this name.
+pub fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}

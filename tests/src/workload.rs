@@ -89,6 +89,22 @@ impl Workload {
         panic!("{} ended before it was done: {status}", self.path.display());
     }
 
+    /// The next line of truth of one that works on and on.
+    #[track_caller]
+    pub fn next_truth(&mut self) -> Truth {
+        let line = self.stdout.next_line().unwrap_or_default();
+        let mut truth = Truth::default();
+        assert!(truth.take(&line), "{}: {line:?}", self.path.display());
+        truth
+    }
+
+    /// Tells it to stop working, and waits for the end of that.
+    #[track_caller]
+    pub fn stop(&mut self) -> Truth {
+        self.tell("stop");
+        self.truth()
+    }
+
     /// Lets it do its work and waits for the end of that.
     #[track_caller]
     pub fn run(&mut self) -> Truth {
@@ -109,6 +125,12 @@ impl Workload {
     /// Ends it by SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().expect("it is our child");
+        assert_eq!(self.wait().signal(), Some(libc::SIGKILL));
+    }
+
+    /// Waits until somebody else has killed it.
+    #[track_caller]
+    pub fn wait_killed(&mut self) {
         assert_eq!(self.wait().signal(), Some(libc::SIGKILL));
     }
 

@@ -4,16 +4,9 @@
 #![allow(clippy::expect_used)]
 
 use std::process::{Command, Output};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use memtools_tests::tool;
+use memtools_tests::{one_at_a_time, tool};
 use serde_json::Value;
-
-/// One at a time: an emulated processor can hang in a function whose code another one changes.
-fn one_at_a_time() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn check(args: &[&str]) -> Output {
     let _turn = one_at_a_time();
@@ -153,6 +146,18 @@ fn a_tool_that_works_says_by_what() {
     assert_eq!(memleak["works"], true, "{found:#}");
     let by = memleak["by"].as_str().expect("it says by what");
     assert!(by.starts_with(found["uprobes"]["best"].as_str().expect("there is one")));
+    let oomkill = &tools[1];
+    assert_eq!(oomkill["tool"], "oomkill");
+    assert_eq!(oomkill["works"], true, "{found:#}");
+    let slabtop = &tools[2];
+    assert_eq!(slabtop["tool"], "slabtop");
+    assert_eq!(slabtop["works"], true, "{found:#}");
+    let syscount = &tools[3];
+    assert_eq!(syscount["tool"], "syscount");
+    assert_eq!(syscount["works"], true, "{found:#}");
+    let funclatency = &tools[4];
+    assert_eq!(funclatency["tool"], "funclatency");
+    assert_eq!(funclatency["works"], true, "{found:#}");
 }
 
 #[test]
@@ -170,6 +175,10 @@ fn the_text_has_a_line_for_each_way() {
         "fentry",
         "kprobe.multi",
         "memleak",
+        "oomkill",
+        "slabtop",
+        "syscount",
+        "funclatency",
     ] {
         assert!(text.contains(word), "{word} is missing in\n{text}");
     }

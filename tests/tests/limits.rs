@@ -1,6 +1,8 @@
 //! What is left out on purpose or for want of room is said, and the rest stays right.
 
-use memtools_tests::{Memleak, Workload, altered_code, load, trace, wait_until};
+use memtools_tests::{
+    Memleak, Workload, altered_code, load, memory_with_tables, trace, wait_until,
+};
 
 const NO_ARGS: &[&str] = &[];
 
@@ -102,4 +104,36 @@ fn enough_room_for_overhead_keeps_it_attached() {
     trace("basic", NO_ARGS, &["--max-overhead", "100"])
         .agrees()
         .lost_nothing();
+}
+
+/// Whatever the program does; and what does not fit is counted as lost.
+#[test]
+fn memory_stays_below_its_limit() {
+    const LIMIT: u64 = 64 << 20;
+    let stacks = load("60000", "10000");
+    let mut workload = Workload::start("manystacks", &[stacks, "10", "100"]);
+    let flags = [
+        "--json",
+        "-o",
+        "0",
+        "--max-memory",
+        "64M",
+        "--stack-storage-size",
+        "65536",
+        "1",
+    ];
+    let mut memleak = Memleak::attach(workload.pid(), &flags);
+    let truth = workload.run();
+    memleak.wait_report(truth.fact("allocs"));
+    let used = memory_with_tables(memleak.pid());
+    assert!(used <= LIMIT, "{used} bytes");
+    let report = memleak.interrupt().expect_code(0).report();
+    let loss = report.loss();
+    let missing = |what: &str| loss.get(what).and_then(serde_json::Value::as_u64);
+    assert!(
+        missing("stacks").is_some_and(|stacks| stacks > 0),
+        "{loss:?}"
+    );
+    assert!(report.total_count() + missing("allocs").unwrap_or(0) >= truth.total_count());
+    workload.quit();
 }

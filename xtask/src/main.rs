@@ -79,7 +79,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Chore::Verify(args) => return verify::run(&workspace, args),
         Chore::MutateFlavours(args) => return flavours::run(&workspace, args),
         Chore::Lint(args) => lint::run(&workspace, args)?,
-        Chore::Bench(args) => bench::run(&workspace, args)?,
+        Chore::Bench(args) => return bench::run(&workspace, args),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Error, OpenObject, OpenProgramMut, ProgramMut};
 
+use crate::process::kernel_may_be_preempted;
 use crate::target::PidNamespace;
 
 // Generated code.
@@ -92,10 +93,44 @@ pub fn try_hook(hook: Hook) -> Result<Seen, Error> {
     Ok(Seen { made, seen })
 }
 
+/// Raw tracepoints, unless this kernel loses events there that the classic ones see: found out in a
+/// tenth of a second, where programs may be preempted at all.
+pub fn exact_tracepoint() -> Hook {
+    if !kernel_may_be_preempted() {
+        return Hook::RawTracepoint;
+    }
+    let is_exact = |hook| try_hook(hook).is_ok_and(Seen::is_exact);
+    if !is_exact(Hook::RawTracepoint) && is_exact(Hook::Tracepoint) {
+        Hook::Tracepoint
+    } else {
+        Hook::RawTracepoint
+    }
+}
+
+/// Whether trampolines can be had at all: tried on a function that nobody calls. One that is being
+/// called on another processor is not for a start: an emulated one may go on with the instruction that
+/// is replaced, for ever.
+pub fn has_fentry() -> bool {
+    /// There for such tests (5.5).
+    const NEVER_CALLED: &str = "bpf_fentry_test1";
+    let mut object = MaybeUninit::uninit();
+    let attached = load_for(&mut object, Hook::Fentry, Some(NEVER_CALLED))
+        .and_then(|skel| program(&skel, Hook::Fentry).attach());
+    attached.is_ok()
+}
+
 fn load(
     object: &mut MaybeUninit<OpenObject>,
     hook: Hook,
 ) -> Result<skel::TraceTestSkel<'_>, Error> {
+    load_for(object, hook, None)
+}
+
+fn load_for<'a>(
+    object: &'a mut MaybeUninit<OpenObject>,
+    hook: Hook,
+    function: Option<&str>,
+) -> Result<skel::TraceTestSkel<'a>, Error> {
     let mut open = skel::TraceTestSkelBuilder::default().open(object)?;
     let pid = std::process::id();
     let namespace = PidNamespace::of(pid, pid)?;
@@ -119,6 +154,11 @@ fn load(
     ];
     for (its_hook, program) in programs {
         program.set_autoload(its_hook == hook);
+        if let Some(function) = function
+            && its_hook == hook
+        {
+            program.set_attach_target(0, Some(function.to_owned()))?;
+        }
     }
     open.load()
 }

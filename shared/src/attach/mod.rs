@@ -1,19 +1,26 @@
 //! What this kernel can do, found by trying, and the probes themselves.
 
+mod arguments;
+mod empty_call;
+mod function;
 mod kernel_test;
 mod seccomp;
 mod self_test;
 mod uprobe;
 
-pub use kernel_test::{Hook, Seen, try_hook};
+pub use arguments::{count_arguments, returns_bool, takes_pointer_to};
+pub use empty_call::EmptyCall;
+pub use function::{attach_function, attach_functions, missed_calls};
+pub use kernel_test::{Hook, Seen, exact_tracepoint, has_fentry, try_hook};
 pub use seccomp::{has_seccomp_filter, return_probes_harm_seccomp};
 pub use self_test::{ProbeCost, Uprobes, try_way};
-pub use uprobe::{AttachError, Kind, Links, Probe, Way, attach};
+pub use uprobe::{AttachError, EVERY_PROCESS, Kind, Links, Probe, Way, attach};
 
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
-use libbpf_rs::btf::types::Struct;
-use libbpf_rs::{Btf, ProgramType};
+use libbpf_rs::btf::types::{Func, Struct};
+use libbpf_rs::{Btf, ProgramType, libbpf_sys};
 
 /// Where the kernel describes its own types.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -102,7 +109,30 @@ pub fn check_btf() -> Result<(), KernelError> {
 /// allocator of its own for BPF (6.1), loading such a program prints a warning on 5.10, and an
 /// element may not be had.
 pub fn has_bpf_allocator() -> bool {
-    Btf::from_vmlinux().is_ok_and(|btf| btf.type_by_name::<Struct<'_>>("bpf_mem_alloc").is_some())
+    has_type("bpf_mem_alloc")
+}
+
+/// Whether programs may ask for task storage wherever they run: from 6.4 on its memory is BPF's own
+/// (`selem_ma`), later that of an allocator without locks. Before, it is the kernel's, and a program
+/// that traces a function of the allocator would wait for itself.
+pub fn has_reentrant_task_storage() -> bool {
+    let Ok(types) = Btf::from_vmlinux() else {
+        return false;
+    };
+    let storage = types.type_by_name::<Struct<'_>>("bpf_local_storage_map");
+    let has_own = storage.is_some_and(|storage| {
+        let mut members = storage.iter();
+        members.any(|member| member.name.is_some_and(|name| name == "selem_ma"))
+    });
+    has_own
+        || types
+            .type_by_name::<Func<'_>>("kmalloc_nolock_noprof")
+            .is_some()
+}
+
+/// Whether the kernel has a structure of this name.
+pub fn has_type(structure: &str) -> bool {
+    Btf::from_vmlinux().is_ok_and(|btf| btf.type_by_name::<Struct<'_>>(structure).is_some())
 }
 
 /// Whether a uprobe program can ask for its attach cookie (5.15).
@@ -110,6 +140,23 @@ pub fn has_attach_cookie() -> bool {
     ProgramType::Kprobe
         .is_helper_supported(libbpf_rs::libbpf_sys::BPF_FUNC_get_attach_cookie)
         .unwrap_or(false)
+}
+
+/// How often the kernel has skipped a program because it ran already (5.12; before, nobody counts).
+/// Allocates nothing.
+pub fn recursion_misses(program: &impl AsFd) -> u64 {
+    // SAFETY: a structure of numbers, for which zeros are values.
+    let mut info: libbpf_sys::bpf_prog_info = unsafe { std::mem::zeroed() };
+    let mut bytes = size_of_val(&info) as u32;
+    let fd = program.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes no more than `bytes` bytes into our own variable.
+    let outcome =
+        unsafe { libbpf_sys::bpf_obj_get_info_by_fd(fd, (&raw mut info).cast(), &raw mut bytes) };
+    if outcome == 0 {
+        info.recursion_misses
+    } else {
+        0
+    }
 }
 
 /// Keeps libbpf's own messages off the terminal; errors carry what matters.

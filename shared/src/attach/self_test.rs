@@ -23,7 +23,7 @@ use crate::target::placement::Cost;
     clippy::unwrap_used,
     unused
 )]
-mod skel {
+pub(super) mod skel {
     include!(concat!(env!("OUT_DIR"), "/probe_test.skel.rs"));
 }
 
@@ -186,6 +186,10 @@ impl<'a> Trial<'a> {
         progs.count_session.set_autoload(session);
         progs.empty_entry.set_autoload(false);
         progs.empty_return.set_autoload(false);
+        progs.time_session.set_autoload(false);
+        progs.time_entry.set_autoload(false);
+        progs.time_return.set_autoload(false);
+        progs.time_left.set_autoload(false);
         for program in [&mut progs.count_entry, &mut progs.count_return] {
             program.set_autoload(!session);
             if way == Way::Multi {
@@ -257,7 +261,9 @@ impl<'a> Trial<'a> {
 }
 
 /// The programs count no hit of another process.
-fn tell_who_we_are(open: &mut skel::OpenProbeTestSkel<'_>) -> Result<(), libbpf_rs::Error> {
+pub(super) fn tell_who_we_are(
+    open: &mut skel::OpenProbeTestSkel<'_>,
+) -> Result<(), libbpf_rs::Error> {
     let pid = std::process::id();
     let namespace = PidNamespace::of(pid, pid)?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
@@ -276,7 +282,7 @@ pub(super) fn call_emulated() {
     unsafe { memtools_probe_test_emulated() }
 }
 
-fn call_stepped() {
+pub(super) fn call_stepped() {
     // SAFETY: a function of our own that writes a scratch register and returns.
     unsafe { memtools_probe_test_stepped() }
 }

@@ -68,7 +68,10 @@ pub enum Kind {
     Session,
 }
 
-/// Attaches one program to places in one file, for one process only.
+/// In place of a PID: whoever maps the file, now or later.
+pub const EVERY_PROCESS: u32 = u32::MAX;
+
+/// Attaches one program to places in one file, for one process only or for every one.
 ///
 /// `pid` is a process; with [`Way::PerfEvent`] any of its threads will do.
 pub fn attach(

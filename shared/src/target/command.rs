@@ -9,6 +9,8 @@ mod user;
 
 use std::io;
 
+use crate::cli::{EXIT_FAILURE, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_USAGE};
+
 pub use child::{Child, ChildHandle, Ending};
 pub use program::Program;
 pub use user::User;
@@ -36,6 +38,18 @@ pub enum CommandError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl CommandError {
+    /// The exit code of the process, as shells and env(1) have it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotFound(_) => EXIT_NOT_FOUND,
+            Self::NotExecutable(..) => EXIT_NOT_EXECUTABLE,
+            Self::ThirtyTwoBit(_) | Self::NoSuchUser(_) => EXIT_USAGE,
+            Self::System { .. } => EXIT_FAILURE,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,10 +7,14 @@
 //! are what a uprobe is placed by. One is turned into the other by program headers alone, since
 //! those are what the kernel maps by: section headers may be stripped or untrue.
 
+mod cold;
+mod debug_file;
+mod inlined;
 mod layout;
+mod symbols;
+mod table;
 mod unwind;
 
-use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
@@ -18,21 +22,16 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use object::elf::{self, Sym64};
+use object::NativeEndian;
+use object::elf;
 use object::read::ReadCache;
-use object::read::elf::Sym;
-use object::{NativeEndian, pod};
 
-use layout::{Layout, SymbolTable};
-use unwind::{UnwindTables, frames_address};
+use debug_file::DebugFile;
+use layout::Layout;
+use unwind::{Frame, UnwindTables, frames_address};
 
 /// The most code that [`ElfObject::functions`] reads for one function, in bytes.
 pub const MAX_CODE: u64 = 64 << 10;
-/// The code read for a function without a size and without a symbol behind it, in bytes.
-const UNSIZED_CODE: u64 = 64;
-/// How much of a string table, in bytes, and of a symbol table, in entries, is held at once.
-const STRINGS_AT_ONCE: u64 = 256 << 10;
-const SYMBOLS_AT_ONCE: u64 = 4096;
 
 const ENDIAN: NativeEndian = NativeEndian;
 
@@ -74,6 +73,9 @@ pub enum ElfError {
     /// The unwind tables do not parse.
     #[error("{}: damaged unwind table", path.display())]
     Unwind { path: PathBuf, source: gimli::Error },
+    /// The debug info does not parse.
+    #[error("{}: damaged debug info", path.display())]
+    DebugInfo { path: PathBuf, source: gimli::Error },
 }
 
 /// The width of an object's addresses.
@@ -116,6 +118,10 @@ pub struct ElfObject {
     file: File,
     layout: Layout,
     unwind: OnceLock<Option<UnwindTables>>,
+    /// Where symbols begin.
+    starts: OnceLock<Vec<u64>>,
+    root: PathBuf,
+    debug_file: OnceLock<Option<DebugFile>>,
 }
 
 impl ElfObject {
@@ -123,7 +129,7 @@ impl ElfObject {
     /// sense are done without.
     ///
     /// # Errors
-    /// Each variant of [`ElfError`] but `Unwind`.
+    /// Each variant of [`ElfError`] but `Unwind` and `DebugInfo`.
     pub fn open(path: &Path) -> Result<Self, ElfError> {
         let file = open_regular(path)?;
         check_machine(path, &file)?;
@@ -138,7 +144,18 @@ impl ElfObject {
             file: cache.into_inner(),
             layout,
             unwind: OnceLock::new(),
+            starts: OnceLock::new(),
+            root: "/".into(),
+            debug_file: OnceLock::new(),
         })
+    }
+
+    /// Looks for the separate debug file below this directory in place of `/`: for an object of a
+    /// container, `/proc/PID/root`.
+    #[must_use]
+    pub fn with_root(mut self, root: &Path) -> Self {
+        root.clone_into(&mut self.root);
+        self
     }
 
     /// The dynamic loader that the program asks for (`PT_INTERP`).
@@ -183,54 +200,9 @@ impl ElfObject {
             .checked_add(file_offset - segment.file.start)
     }
 
-    /// The functions with exactly one of these names, from `.dynsym` and from `.symtab`, local
-    /// ones included; in the order of `names`, then by address. Each version of a name
-    /// (`memcpy@GLIBC_2.2.5` and `memcpy@@GLIBC_2.14`) is one function unless they share an
-    /// address. Undefined symbols and `STT_GNU_IFUNC` resolvers are left out: a probe on a
-    /// resolver fires once a process, not once a call.
-    ///
-    /// # Errors
-    /// [`ElfError::Io`] where a table or the code cannot be read.
-    pub fn functions(&self, names: &[&str]) -> Result<Vec<Function>, ElfError> {
-        let mut sizes: BTreeMap<(usize, u64), u64> = BTreeMap::new();
-        for table in self.layout.symbol_tables() {
-            let positions = self.name_positions(&table.strings, names)?;
-            if positions.is_empty() {
-                continue;
-            }
-            self.each_symbol(table, |symbol| {
-                if is_defined(symbol)
-                    && symbol.st_type() == elf::STT_FUNC
-                    && let Some(&name) = positions.get(&symbol.st_name.get(ENDIAN))
-                {
-                    let size = sizes
-                        .entry((name, symbol.st_value.get(ENDIAN)))
-                        .or_default();
-                    *size = (*size).max(symbol.st_size.get(ENDIAN));
-                }
-            })?;
-        }
-        let mut functions = Vec::with_capacity(sizes.len());
-        for ((name, address), size) in sizes {
-            functions.extend(self.function(names[name], address, size)?);
-        }
-        Ok(functions)
-    }
-
-    /// Whether `.dynsym` defines this name, as a function or as anything else. A table that cannot
-    /// be read defines nothing.
-    pub fn exports(&self, name: &str) -> bool {
-        let Some(table) = &self.layout.dynamic_symbols else {
-            return false;
-        };
-        let Ok(positions) = self.name_positions(&table.strings, &[name]) else {
-            return false;
-        };
-        let mut found = false;
-        let read = self.each_symbol(table, |symbol| {
-            found |= is_defined(symbol) && positions.contains_key(&symbol.st_name.get(ENDIAN));
-        });
-        found && read.is_ok()
+    /// The libraries that it asks the dynamic loader for (`DT_NEEDED`), in their order.
+    pub fn needed(&self) -> Vec<String> {
+        self.layout.needed.clone()
     }
 
     /// Whether the unwind table entry that covers `vaddr` has a language-specific data area: the
@@ -246,109 +218,63 @@ impl ElfObject {
         let Some(tables) = self.unwind_tables()? else {
             return Ok(false);
         };
-        match tables.has_exception_table(vaddr) {
-            Err(gimli::Error::NoUnwindInfoForAddress) => Ok(false),
-            answer => answer.map_err(|source| ElfError::Unwind {
+        let answer = tables.has_exception_table(vaddr);
+        Ok(self.if_covered(answer)?.unwrap_or(false))
+    }
+
+    /// Whether exceptions matter to any of its functions: C++, Rust, or C built for that.
+    ///
+    /// # Errors
+    /// [`ElfError::Io`] and [`ElfError::Unwind`].
+    pub fn has_personalities(&self) -> Result<bool, ElfError> {
+        let Some(tables) = self.unwind_tables()? else {
+            return Ok(false);
+        };
+        tables
+            .has_personalities()
+            .map_err(|source| ElfError::Unwind {
+                path: self.path.clone(),
+                source,
+            })
+    }
+
+    /// The length in bytes of the function that begins at `vaddr`, as its unwind table entry gives
+    /// it. `None` where no entry begins there.
+    fn unwound_length(&self, vaddr: u64) -> Result<Option<u64>, ElfError> {
+        let extent = self.unwound_extent(vaddr)?;
+        Ok(extent
+            .filter(|extent| extent.start == vaddr)
+            .map(|extent| extent.end - extent.start))
+    }
+
+    /// The virtual addresses of the unwind table entry that covers `vaddr`. `None` where there is
+    /// none.
+    fn unwound_extent(&self, vaddr: u64) -> Result<Option<Range<u64>>, ElfError> {
+        let Some(tables) = self.unwind_tables()? else {
+            return Ok(None);
+        };
+        let extent = self.if_covered(tables.extent(vaddr))?;
+        Ok(extent.filter(|extent| !extent.is_empty()))
+    }
+
+    /// The stack before the instruction at `vaddr`, as the unwind table gives it.
+    fn frame(&self, vaddr: u64) -> Result<Option<Frame>, ElfError> {
+        let Some(tables) = self.unwind_tables()? else {
+            return Ok(None);
+        };
+        self.if_covered(tables.frame(vaddr))
+    }
+
+    /// `None` where no unwind table entry covers the address that was asked for.
+    fn if_covered<T>(&self, answer: gimli::Result<T>) -> Result<Option<T>, ElfError> {
+        match answer {
+            Ok(answer) => Ok(Some(answer)),
+            Err(gimli::Error::NoUnwindInfoForAddress) => Ok(None),
+            Err(source) => Err(ElfError::Unwind {
                 path: self.path.clone(),
                 source,
             }),
         }
-    }
-
-    /// Every place in a string table at which one of `names` stands to its end, with the index of
-    /// the name. Not only where a string begins: linkers let `free` share the end of `xfree`.
-    fn name_positions(
-        &self,
-        strings: &Range<u64>,
-        names: &[&str],
-    ) -> Result<HashMap<u32, usize>, ElfError> {
-        let mut positions = HashMap::new();
-        // Pieces overlap, so that each name lies whole in one of them.
-        let overlap = names
-            .iter()
-            .map(|name| name.len() as u64 + 1)
-            .max()
-            .unwrap_or(0);
-        let mut at = strings.start;
-        while at < strings.end && !names.is_empty() {
-            let end = at
-                .saturating_add(STRINGS_AT_ONCE + overlap)
-                .min(strings.end);
-            let piece = self.read(at..end, "read its symbol names")?;
-            let ends = piece.iter().enumerate().filter(|(_, byte)| **byte == 0);
-            for (end, _) in ends {
-                let text = &piece[..end];
-                for (index, name) in names.iter().enumerate() {
-                    if !name.is_empty() && text.ends_with(name.as_bytes()) {
-                        let position = at - strings.start + (end - name.len()) as u64;
-                        positions.insert(position as u32, index);
-                    }
-                }
-            }
-            at += STRINGS_AT_ONCE;
-        }
-        Ok(positions)
-    }
-
-    fn each_symbol(
-        &self,
-        table: &SymbolTable,
-        mut visit: impl FnMut(&Sym64<NativeEndian>),
-    ) -> Result<(), ElfError> {
-        let entry = size_of::<Sym64<NativeEndian>>() as u64;
-        let mut left = (table.symbols.end - table.symbols.start) / entry;
-        let mut at = table.symbols.start;
-        let mut symbols = vec![Sym64::default(); left.min(SYMBOLS_AT_ONCE) as usize];
-        while left > 0 {
-            let count = left.min(SYMBOLS_AT_ONCE);
-            let piece = &mut symbols[..count as usize];
-            self.file
-                .read_exact_at(pod::bytes_of_slice_mut(piece), at)
-                .map_err(|source| self.io_error("read its symbol table", source))?;
-            piece.iter().for_each(&mut visit);
-            at += count * entry;
-            left -= count;
-        }
-        Ok(())
-    }
-
-    /// `None` where the symbol does not lie in executable bytes of the file.
-    fn function(&self, name: &str, address: u64, size: u64) -> Result<Option<Function>, ElfError> {
-        let Some(segment) = self.layout.segment_at(address).filter(|s| s.executable) else {
-            return Ok(None);
-        };
-        let Some(file_offset) = segment.file_offset(address) else {
-            return Ok(None);
-        };
-        let extent = match size {
-            0 => self
-                .distance_to_next_symbol(address)?
-                .unwrap_or(UNSIZED_CODE),
-            size => size,
-        };
-        let end = file_offset
-            .saturating_add(extent.min(MAX_CODE))
-            .min(segment.file.end);
-        Ok(Some(Function {
-            name: name.to_owned(),
-            address,
-            size,
-            file_offset,
-            code: self.read(file_offset..end, "read a function's code")?,
-        }))
-    }
-
-    fn distance_to_next_symbol(&self, address: u64) -> Result<Option<u64>, ElfError> {
-        let mut next: Option<u64> = None;
-        for table in self.layout.symbol_tables() {
-            self.each_symbol(table, |symbol| {
-                let value = symbol.st_value.get(ENDIAN);
-                if is_defined(symbol) && symbol.st_type() != elf::STT_TLS && value > address {
-                    next = Some(next.map_or(value, |next| next.min(value)));
-                }
-            })?;
-        }
-        Ok(next.map(|next| next - address))
     }
 
     /// Reads them at the first question and keeps them: callers ask for many functions in a row.
@@ -394,19 +320,24 @@ impl ElfObject {
     /// The range has been cut to the file's length, so that a damaged header cannot ask for more
     /// memory than the file is long.
     fn read(&self, range: Range<u64>, doing: &'static str) -> Result<Vec<u8>, ElfError> {
-        let mut bytes = vec![0; range.end.saturating_sub(range.start) as usize];
-        match self.file.read_exact_at(&mut bytes, range.start) {
-            Ok(()) => Ok(bytes),
-            Err(source) => Err(self.io_error(doing, source)),
-        }
+        read_range(&self.path, &self.file, range, doing)
     }
+}
 
-    fn io_error(&self, doing: &'static str, source: io::Error) -> ElfError {
-        ElfError::Io {
-            path: self.path.clone(),
+fn read_range(
+    path: &Path,
+    file: &File,
+    range: Range<u64>,
+    doing: &'static str,
+) -> Result<Vec<u8>, ElfError> {
+    let mut bytes = vec![0; range.end.saturating_sub(range.start) as usize];
+    match file.read_exact_at(&mut bytes, range.start) {
+        Ok(()) => Ok(bytes),
+        Err(source) => Err(ElfError::Io {
+            path: path.into(),
             doing,
             source,
-        }
+        }),
     }
 }
 
@@ -467,10 +398,7 @@ fn check_machine(path: &Path, file: &File) -> Result<(), ElfError> {
     }
 }
 
-fn is_defined(symbol: &Sym64<NativeEndian>) -> bool {
-    let section = symbol.st_shndx(ENDIAN);
-    section != elf::SHN_UNDEF && section != elf::SHN_ABS && section != elf::SHN_COMMON
-}
-
+#[cfg(test)]
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::mappings::Record;
 use super::object::FileId;
+use crate::maps;
 
 // From linux/perf_event.h.
 const PERF_TYPE_SOFTWARE: u32 = 1;
@@ -149,8 +150,7 @@ fn time_of(body: &[u8]) -> Option<u64> {
 /// The text that ends at a NUL or before the time.
 fn text_at(body: &[u8], at: usize) -> Option<String> {
     let bytes = body.get(at..body.len().checked_sub(8)?)?;
-    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
-    Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
+    Some(maps::text(bytes))
 }
 
 fn parse(kind: u32, misc: u16, body: &[u8], pid: u32) -> Option<(u64, MappingEvent)> {

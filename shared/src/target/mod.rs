@@ -2,10 +2,15 @@
 
 pub mod command;
 pub mod elf;
+pub mod exits;
+mod instruction;
+pub mod libraries;
 pub mod mapping_events;
 pub mod mappings;
 pub mod object;
 pub mod placement;
 mod process;
+mod rooted;
 
-pub use process::{PidNamespace, Target, TargetError};
+pub(crate) use process::live_thread;
+pub use process::{PidNamespace, Target, TargetError, namespace_to_select};

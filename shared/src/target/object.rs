@@ -55,6 +55,15 @@ impl Object {
         })
     }
 
+    /// The same by one path, where people know it by another.
+    pub fn open_as(path: &Path, shown: &Path) -> io::Result<Self> {
+        let object = Self::open(path)?;
+        Ok(Self {
+            path: shown.to_owned(),
+            ..object
+        })
+    }
+
     /// Opens what a thread maps: by its address, which is right for deleted files as well, else
     /// through the thread's root, else by the plain path. The first that is the same inode wins.
     pub fn open_mapped(tid: u32, range: (u64, u64), path: &Path, inode: u64) -> io::Result<Self> {

@@ -18,9 +18,11 @@ mod tests;
 use std::fmt;
 
 use iced_x86::{
-    Code, Decoder, DecoderOptions, FlowControl, Formatter, Instruction, InstructionInfo,
-    InstructionInfoFactory, IntelFormatter, Mnemonic, OpAccess, OpKind, Register,
+    Code, Decoder, DecoderOptions, EncodingKind, FlowControl, Formatter, Instruction,
+    InstructionInfo, InstructionInfoFactory, IntelFormatter, Mnemonic, OpKind, Register,
 };
+
+use super::instruction::{branch_target, is_refused, is_table_jump, is_write, sum_after, writes};
 
 /// How far from the entry a place may lie, in bytes. A prologue is shorter; farther on, the probe
 /// would fire noticeably later than the call.
@@ -143,6 +145,16 @@ pub fn endangers(code: &[u8]) -> bool {
     cfg!(target_arch = "x86_64") && mistaken
 }
 
+/// Whether the kernel refuses a uprobe on the first instruction of `code` (one with LOCK, say). One
+/// that does not decode is left to the kernel.
+pub fn is_probe_refused(code: &[u8]) -> bool {
+    let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
+    let instruction = decoder.decode();
+    cfg!(target_arch = "x86_64")
+        && !instruction.is_invalid()
+        && is_refused(&code[..decoder.position()], &instruction)
+}
+
 fn undecoded_entry(code: &[u8]) -> Placement {
     let bytes: Vec<String> = code.iter().take(4).map(|b| format!("{b:02x}")).collect();
     Placement {
@@ -157,7 +169,9 @@ struct Step {
     offset: usize,
     instruction: Instruction,
     emulated: bool,
-    /// The kernel does not allow a probe here, or gets the instruction wrong.
+    /// The kernel does not allow a probe here, or gets the instruction wrong. So it may with any
+    /// AVX instruction, whose opcode byte it looks up among those of other instructions: none is
+    /// chosen in place of the entry.
     unfit: bool,
     behind_null_branch: bool,
 }
@@ -202,11 +216,12 @@ fn straight_line(code: &[u8], address: u64, needs: Needs) -> Vec<Step> {
             break;
         }
         let bytes = &code[offset..decoder.position()];
+        let is_avx = instruction.encoding() != EncodingKind::Legacy;
         steps.push(Step {
             offset,
             instruction,
             emulated: is_emulated(bytes),
-            unfit: is_refused(bytes, &instruction) || endangers(bytes),
+            unfit: is_refused(bytes, &instruction) || endangers(bytes) || (offset > 0 && is_avx),
             behind_null_branch,
         });
         let is_null_branch = null_flag.is_taken_by(&instruction);
@@ -240,22 +255,6 @@ fn is_emulated(bytes: &[u8]) -> bool {
     )
 }
 
-/// Whether the kernel does not allow a probe on this instruction: segment prefixes other than FS
-/// and GS, LOCK, and the operand-size prefix on a relative branch.
-fn is_refused(bytes: &[u8], instruction: &Instruction) -> bool {
-    let mut prefixes = bytes.iter().take_while(|byte| {
-        matches!(
-            byte,
-            0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3
-        )
-    });
-    prefixes.any(|prefix| match prefix {
-        0x26 | 0x2e | 0x36 | 0x3e | 0xf0 => true,
-        0x66 => branch_target(instruction).is_some(),
-        _ => false,
-    })
-}
-
 /// Whether the next instruction is the one executed after this one, always, and soon. A locked
 /// instruction may be what the function is called for (handing a freed block to another thread),
 /// and a repeated one may take long: the probe must not come after either.
@@ -266,19 +265,6 @@ fn runs_on(instruction: &Instruction) -> bool {
         && (instruction.has_rep_prefix() || instruction.has_repne_prefix());
     let straight = instruction.flow_control() == FlowControl::Next && !instruction.is_privileged();
     straight && !locked && !repeated
-}
-
-fn is_write(access: OpAccess) -> bool {
-    !matches!(
-        access,
-        OpAccess::None | OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess
-    )
-}
-
-fn writes(info: &InstructionInfo, register: Register) -> bool {
-    info.used_registers()
-        .iter()
-        .any(|used| is_write(used.access()) && used.register().full_register() == register)
 }
 
 impl Needs {
@@ -339,15 +325,6 @@ impl NullFlag {
         }
         self.argument_lost |= writes(info, Register::RDI);
     }
-}
-
-/// The destination of a relative branch or call.
-fn branch_target(instruction: &Instruction) -> Option<u64> {
-    matches!(
-        instruction.op0_kind(),
-        OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64
-    )
-    .then(|| instruction.near_branch_target())
 }
 
 /// Where the branches within a function lead.
@@ -415,27 +392,4 @@ fn targets(instruction: &Instruction) -> impl Iterator<Item = u64> {
         .is_ip_rel_memory_operand()
         .then(|| instruction.ip_rel_memory_address());
     branch_target(instruction).into_iter().chain(relative)
-}
-
-/// An indirect jump within the function rather than out of it: through an indexed table, with the
-/// NOTRACK prefix that compilers set there, or to a sum of base and entry, `sum`.
-fn is_table_jump(instruction: &Instruction, sum: Register) -> bool {
-    let indexed =
-        instruction.op0_kind() == OpKind::Memory && instruction.memory_index() != Register::None;
-    let to_sum = instruction.op0_kind() == OpKind::Register
-        && sum != Register::None
-        && instruction.op0_register() == sum;
-    instruction.flow_control() == FlowControl::IndirectBranch
-        && (indexed || to_sum || instruction.segment_prefix() == Register::DS)
-}
-
-/// The register that was last added to and still holds the sum.
-fn sum_after(instruction: &Instruction, sum: Register) -> Register {
-    let destination = instruction.op0_register();
-    match instruction.code() {
-        _ if destination == Register::None => sum,
-        Code::Add_r64_rm64 | Code::Add_rm64_r64 => destination,
-        _ if destination == sum && instruction.mnemonic() == Mnemonic::Mov => Register::None,
-        _ => sum,
-    }
 }

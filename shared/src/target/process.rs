@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::elf::{self, Class};
+use crate::process::fields_behind_name;
 
 /// Why a process cannot be a target.
 #[derive(Debug, thiserror::Error)]
@@ -178,6 +179,17 @@ impl PidNamespace {
     }
 }
 
+/// The same for who selects events by PID: a tool in the initial namespace sees every process there,
+/// whatever namespace it is in, and needs none.
+pub fn namespace_to_select(pid: u32, tid: u32) -> io::Result<Option<PidNamespace>> {
+    let own = std::process::id();
+    match PidNamespace::of(own, own)? {
+        None => Ok(None),
+        // What may not be looked at is in our own namespace, as far as its PID is concerned.
+        Some(ours) => PidNamespace::of(pid, tid).or(Ok(Some(PidNamespace { pid, ..ours }))),
+    }
+}
+
 /// `NSpid:` lists the IDs from our own namespace to the process's.
 fn innermost_pid(status: &str) -> Option<u32> {
     let line = status
@@ -202,7 +214,7 @@ fn read_status(pid: u32) -> Result<String, TargetError> {
 }
 
 /// The leader if it lives, else the first thread that does.
-fn live_thread(pid: u32) -> Option<u32> {
+pub(crate) fn live_thread(pid: u32) -> Option<u32> {
     if is_alive(thread_state(pid, pid)?) {
         return Some(pid);
     }
@@ -215,7 +227,7 @@ fn live_thread(pid: u32) -> Option<u32> {
 fn thread_state(pid: u32, tid: u32) -> Option<char> {
     let bytes = fs::read(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&bytes);
-    stat[stat.rfind(')')? + 1..].trim_start().chars().next()
+    fields_behind_name(&stat)?.next()?.chars().next()
 }
 
 /// Kernels before 6.8 do not say `Kthread:`; a kernel thread has no executable.

@@ -1,18 +1,31 @@
 //! The command line.
 
+mod replay;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
-use memtools::cli::UserError;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use memtools::cli::{UserError, usage_line};
+use memtools::output::human_bytes;
+
+use crate::collector::LEAST_MEMORY;
+use memtools::cli::values::{parse_bytes, parse_percent, parse_pid, parse_seconds};
+pub use replay::{Diff, Show};
 
 /// How many frames the kernel side can keep (MAX_FRAMES in stack.h).
 const MAX_STACK_DEPTH: u32 = 127;
 
 const EXAMPLES: &str = "\
+More:
+  memleak record -o FILE …     trace, and keep what is found in a file
+  memleak show FILE            look at it: any view, report or export, on any machine
+  memleak diff OLD NEW         what grew between two files
+  Each has a --help of its own.
+
 Examples:
-  memleak -p 1234              a report every 5 seconds, until Ctrl-C
+  memleak -p 1234              the live view on a terminal; else a report every 5 seconds
   memleak -p 1234 10 3         three reports, 10 seconds apart
   memleak -p 1234 -o 60000     only what is older than a minute
   memleak -- ./server --port 80    run a program, report what it had not freed at its end
@@ -22,6 +35,12 @@ Examples:
 
 Exit codes: 0; the command's own, or 128 and its signal; 1 the system failed; 2 bad input;
 23 more than --fail-above; 126 and 127 the command cannot be executed, or is not there.";
+
+const RECORD_EXAMPLES: &str = "\
+Examples:
+  memleak record -o server.leak -p 1234            until Ctrl-C, or its end
+  memleak record -o tests.leak -- ./unit-tests     a program from its start to its end
+  memleak show server.leak";
 
 /// Shows which memory a running process allocated and did not free, by the stack that did.
 ///
@@ -135,6 +154,25 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
+    /// Open the live view [default on a terminal, with -p and without INTERVAL]
+    #[arg(long, conflicts_with_all = ["json", "text", "trace", "show_allocs", "output", "count", "command", "run"])]
+    pub tui: bool,
+
+    /// Print reports, also on a terminal
+    #[arg(long)]
+    pub text: bool,
+
+    #[command(flatten)]
+    pub exports: Exports,
+
+    /// Leave out what these rules name: a file as LeakSanitizer reads it, `leak:PATTERN` a line
+    #[arg(long, value_name = "FILE")]
+    pub suppressions: Option<PathBuf>,
+
+    /// Hold the kernel's tables and memleak's own memory below this; tables are made smaller for it
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub max_memory: Option<u64>,
+
     /// Show which probes would be used and what they would cost; attach nothing
     #[arg(long)]
     pub explain: bool,
@@ -144,16 +182,39 @@ pub struct Cli {
     pub verbose: bool,
 
     /// Seconds between reports [default: 5 with -p and -c; none with `-- COMMAND`]
-    #[arg(value_name = "INTERVAL", value_parser = parse_seconds, allow_negative_numbers = true)]
+    #[arg(index = 1, value_name = "INTERVAL", value_parser = parse_seconds, allow_negative_numbers = true)]
     pub interval: Option<Duration>,
 
     /// How many reports
-    #[arg(value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(index = 2, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 
     /// A command to run and trace from its first instruction on
-    #[arg(last = true, value_name = "COMMAND", conflicts_with = "pid")]
+    #[arg(index = 3, last = true, value_name = "COMMAND", conflicts_with = "pid")]
     run: Vec<OsString>,
+}
+
+/// Files for other programs, written at the end.
+#[derive(Args, Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exports {
+    /// Write live bytes by stack as folded stacks, one a line, at the end (and on `w` in the view)
+    #[arg(long, value_name = "FILE")]
+    pub folded: Option<PathBuf>,
+
+    /// Write a flame graph of live bytes (SVG, for a browser), likewise
+    #[arg(long, value_name = "FILE")]
+    pub flamegraph: Option<PathBuf>,
+
+    /// Write a profile for `go tool pprof`, likewise
+    #[arg(long, value_name = "FILE")]
+    pub pprof: Option<PathBuf>,
+}
+
+impl Exports {
+    /// Whether any file is asked for.
+    pub fn any(&self) -> bool {
+        self.folded.is_some() || self.flamegraph.is_some() || self.pprof.is_some()
+    }
 }
 
 /// What stacks are ordered by.
@@ -179,13 +240,85 @@ pub enum Subject {
     Command(Vec<OsString>),
 }
 
-impl Cli {
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum Invocation {
+    /// Trace, and print reports or open the view.
+    Trace(Cli),
+    /// Trace, and keep what is found in a file: `Cli::output`.
+    Record(Cli),
+    /// Show such a file.
+    Show(Show),
+    /// Compare two.
+    Diff(Diff),
+}
+
+impl Invocation {
     /// Reads and checks the command line. The error is a page for `--help` and `--version`, else
     /// one line.
     pub fn read() -> Result<Self, CommandLine> {
-        let cli = Self::try_parse().map_err(CommandLine::from)?;
-        cli.check().map_err(CommandLine::Bad)?;
-        Ok(cli)
+        Self::of(std::env::args_os().collect())
+    }
+
+    fn of(mut words: Vec<OsString>) -> Result<Self, CommandLine> {
+        let first = words.get(1).and_then(|word| word.to_str());
+        let command = match first {
+            Some("record") => Cli::to_record(),
+            Some("show") => Show::command(),
+            Some("diff") => Diff::command(),
+            _ => {
+                let cli = Cli::try_parse_from(words).map_err(CommandLine::from)?;
+                return Ok(Self::Trace(cli.checked()?));
+            }
+        };
+        let name = words.remove(1);
+        let matches = command.try_get_matches_from(words);
+        let matches = matches.map_err(CommandLine::from)?;
+        Ok(match name.to_str() {
+            Some("record") => Self::Record(read_matches::<Cli>(&matches)?.checked()?),
+            Some("show") => Self::Show(read_matches(&matches)?),
+            _ => Self::Diff(read_matches(&matches)?),
+        })
+    }
+}
+
+fn read_matches<T: FromArgMatches>(matches: &clap::ArgMatches) -> Result<T, CommandLine> {
+    T::from_arg_matches(matches).map_err(CommandLine::from)
+}
+
+impl Cli {
+    /// The same flags, but that `-o` names the file.
+    fn to_record() -> clap::Command {
+        Self::command()
+            .name("memleak record")
+            .bin_name("memleak record")
+            .about("Traces as memleak does, and keeps what it finds in a file for `memleak show`")
+            .after_help(RECORD_EXAMPLES)
+            .mut_arg("older", |arg| arg.short(None))
+            .mut_arg("output", |arg| {
+                arg.short('o').required(true).help("Where to record")
+            })
+            .mut_arg("interval", |arg| {
+                arg.help("Seconds between what is kept [default: 1]")
+            })
+            .mut_args(|arg| {
+                const PRINTED: [&str; 7] = [
+                    "json",
+                    "text",
+                    "tui",
+                    "trace",
+                    "show_allocs",
+                    "top",
+                    "explain",
+                ];
+                let is_printed = PRINTED.contains(&arg.get_id().as_str());
+                if is_printed { arg.hide(true) } else { arg }
+            })
+    }
+
+    fn checked(self) -> Result<Self, CommandLine> {
+        self.check().map_err(CommandLine::Bad)?;
+        Ok(self)
     }
 
     /// What is traced.
@@ -229,6 +362,14 @@ impl Cli {
                 "-z {min} is above -Z {max}: no allocation is both"
             )));
         }
+        if let Some(bytes) = self.max_memory
+            && bytes < LEAST_MEMORY
+        {
+            return Err(UserError::usage(format!(
+                "--max-memory {bytes} is too little: {} is the least",
+                human_bytes(LEAST_MEMORY)
+            )));
+        }
         if self.user.is_some() && self.pid.is_some() {
             return Err(UserError::usage(
                 "--user is for a command: use it with -- COMMAND",
@@ -249,63 +390,11 @@ pub enum CommandLine {
 
 impl From<clap::Error> for CommandLine {
     fn from(error: clap::Error) -> Self {
-        let text = error.render().to_string();
         if !error.use_stderr() {
-            return Self::Page(text);
+            return Self::Page(error.render().to_string());
         }
-        // clap's first paragraph says what is wrong, its second is a hint.
-        let first = text.split("\n\n").next().unwrap_or(&text);
-        let line: Vec<&str> = first.lines().map(str::trim).collect();
-        let line = line.join(" ");
-        let line = line.strip_prefix("error: ").unwrap_or(&line);
-        Self::Bad(UserError::usage(format!("{line} (see memleak --help)")))
+        Self::Bad(UserError::usage(usage_line("memleak", &error)))
     }
-}
-
-fn parse_pid(text: &str) -> Result<u32, String> {
-    match text.parse::<u32>() {
-        Ok(pid) if pid > 0 && i32::try_from(pid).is_ok() => Ok(pid),
-        _ => Err("a PID is a whole number above 0".to_owned()),
-    }
-}
-
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    const LONGEST: f64 = 1e9;
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.001..=LONGEST).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("a number of seconds above 0".to_owned()),
-    }
-}
-
-fn parse_percent(text: &str) -> Result<f64, String> {
-    match text.trim_end_matches('%').parse::<f64>() {
-        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent),
-        _ => Err("a percentage above 0, up to 100".to_owned()),
-    }
-}
-
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
-        Some(at) => text.split_at(at),
-        None => (text, ""),
-    };
-    let shift = match unit
-        .to_ascii_lowercase()
-        .trim_end_matches('b')
-        .trim_end_matches('i')
-    {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => return Err("a number of bytes, such as 4096, 64K or 2M".to_owned()),
-    };
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(1 << shift))
-        .ok_or_else(|| "a number of bytes, such as 4096, 64K or 2M".to_owned())
 }
 
 #[cfg(test)]

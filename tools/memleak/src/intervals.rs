@@ -30,6 +30,8 @@ struct Piece {
 pub struct Account {
     /// Mappings made.
     pub allocs: u64,
+    /// Their bytes.
+    pub alloc_bytes: u64,
     /// Mappings of which nothing is left.
     pub frees: u64,
 }
@@ -69,7 +71,9 @@ impl Intervals {
         let mapping = self.next;
         self.next += 1;
         self.left.insert(mapping, 1);
-        self.accounts.entry(owner).or_default().allocs += 1;
+        let account = self.accounts.entry(owner).or_default();
+        account.allocs += 1;
+        account.alloc_bytes += bytes;
         let end = start.saturating_add(bytes);
         self.pieces.insert(
             start,
@@ -245,6 +249,7 @@ mod tests {
             account(&intervals, OWN),
             Account {
                 allocs: 1,
+                alloc_bytes: 50,
                 frees: 0
             }
         );
@@ -253,6 +258,7 @@ mod tests {
             account(&intervals, OWN),
             Account {
                 allocs: 1,
+                alloc_bytes: 50,
                 frees: 1
             }
         );
@@ -281,6 +287,7 @@ mod tests {
             account(&intervals, OWN),
             Account {
                 allocs: 1,
+                alloc_bytes: 50,
                 frees: 1
             }
         );

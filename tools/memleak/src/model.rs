@@ -1,96 +1,363 @@
-//! What was found, with names and in order. Pure: no I/O, no clock.
+//! What was found: rows with their names and figures, and their order. Pure: no I/O, no clock.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use memtools::symbols::{Location, Symbols};
-use serde::Serialize;
+use memtools::stacks::{Frame, StackId, StackTable};
 
 use crate::cli::SortKey;
-use crate::snapshot::{Amount, Block, Class, Snapshot, Stack, StackAccount, as_hex};
+use crate::recent::Recent;
+use crate::snapshot::{Amount, Class, Moment};
+use crate::suppressions::{Suppressions, Tally};
+use crate::update::{RowFigures, RowId, Update};
+use memtools::score::{Evidence, Score, score};
+use memtools::series::Series;
 
-/// A frame with its name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct Frame {
-    /// The return address.
-    #[serde(serialize_with = "as_hex")]
-    pub addr: u64,
-    /// The function.
-    pub symbol: Option<String>,
-    /// How far into it, in bytes.
-    pub offset: Option<u64>,
-    /// The file that holds it.
-    pub module: String,
-    /// The source file.
-    pub file: Option<String>,
-    /// The line in it.
-    pub line: Option<u32>,
-    /// Whether it was inlined into the next frame.
-    pub inlined: bool,
-}
-
-/// The frames of an address, the innermost inlined one first.
-pub fn frames_of(location: &Location, symbols: &Symbols) -> Vec<Frame> {
-    let frame = |symbol, offset, file, line, inlined| Frame {
-        addr: location.address,
-        symbol,
-        offset,
-        module: location.module(),
-        file,
-        line,
-        inlined,
-    };
-    if symbols.is_empty() {
-        return vec![frame(None, None, None, None, false)];
-    }
-    symbols
-        .iter()
-        .map(|s| {
-            let offset = (!s.inlined).then_some(s.offset);
-            frame(
-                Some(s.name.clone()),
-                offset,
-                s.file
-                    .as_ref()
-                    .map(|path| path.to_string_lossy().into_owned()),
-                s.line,
-                s.inlined,
-            )
-        })
-        .collect()
-}
-
-/// One line of a report: a stack, and what it holds.
+/// A stack, and what it holds.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// What.
+    /// What kind of memory.
     pub class: Class,
-    /// From the allocating call outward.
-    pub frames: Vec<Frame>,
-    /// Live, and old enough.
-    pub live: Amount,
-    /// Allocations since the attach.
-    pub allocs: u64,
-    /// Frees of them.
-    pub frees: u64,
-    /// The age of the oldest live block.
-    pub oldest: Option<Duration>,
-    /// What came since the last report, in bytes.
+    /// From the allocating call outward, in the ledger's table.
+    pub stack: StackId,
+    /// What it has now.
+    pub figures: RowFigures,
+    /// What came with the last update, in bytes.
     pub growth: i64,
-    /// Outer frames are missing.
-    pub is_incomplete: bool,
-    /// The blocks, if they were asked for, by address.
-    pub blocks: Vec<Block>,
+    /// Its live bytes since the attach.
+    pub series: Series,
+    /// The same in the last seconds.
+    recent: Recent,
+    /// The update that changed its figures last.
+    changed: u64,
+    /// The rule that says that it is no leak.
+    pub suppressed_by: Option<usize>,
 }
 
-/// A snapshot with names, in order: what reports print.
+impl Row {
+    /// The age of the oldest live block.
+    pub fn oldest(&self, moment: &Moment) -> Option<Duration> {
+        let births = self.figures.births?;
+        Some(moment.elapsed.saturating_sub(births.first))
+    }
+
+    /// It has allocated in the present image.
+    pub fn is_present(&self) -> bool {
+        self.figures.allocs > 0 || self.figures.live.count > 0
+    }
+}
+
+/// All that updates have told so far.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    stacks: StackTable,
+    rows: Vec<Row>,
+    moment: Option<Moment>,
+    updates: u64,
+    /// How long after each other updates come.
+    interval: Duration,
+    suppressions: Suppressions,
+    /// Sums over all rows, as of the last update: pictures ask for them all the time.
+    sums: Sums,
+    /// What can be leaked, over time.
+    totals: Series,
+    peak: u64,
+}
+
+/// What all rows come to.
+#[derive(Debug, Default)]
+struct Sums {
+    total: Amount,
+    young: Amount,
+    suppressed: Tally,
+}
+
+impl Sums {
+    fn of(rows: &[Row]) -> Self {
+        let mut sums = Self::default();
+        for row in rows.iter().filter(|row| row.class.can_leak()) {
+            if let Some(rule) = row.suppressed_by {
+                sums.suppressed.add(rule, row.figures.live);
+                sums.suppressed.add(rule, row.figures.young);
+            } else {
+                sums.total.add(row.figures.live);
+                sums.young.add(row.figures.young);
+            }
+        }
+        sums
+    }
+}
+
+/// An update that does not follow from those before it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an update speaks of a row or frame that was never told of")]
+pub struct UpdateError;
+
+impl Ledger {
+    /// Nothing yet; rows that `suppressions` match are left out of every figure but their own.
+    pub fn new(suppressions: Suppressions) -> Self {
+        Self {
+            suppressions,
+            ..Self::default()
+        }
+    }
+
+    /// Takes an update in.
+    pub fn apply(&mut self, update: Update) -> Result<(), UpdateError> {
+        for frame in update.frames {
+            self.stacks.add_frame(frame);
+        }
+        for new in update.rows {
+            if new
+                .frames
+                .iter()
+                .any(|id| id.0 >= self.stacks.frame_count())
+            {
+                return Err(UpdateError);
+            }
+            let stack = self.stacks.add_stack(new.frames);
+            self.rows.push(Row {
+                class: new.class,
+                stack,
+                figures: RowFigures::none(RowId(self.rows.len() as u32)),
+                growth: 0,
+                series: Series::default(),
+                recent: Recent::default(),
+                changed: 0,
+                suppressed_by: self.suppressions.matching(self.stacks.frames(stack)),
+            });
+        }
+        let gap = Gap {
+            from: self.elapsed(),
+            to: update.moment.elapsed,
+            usual: self.interval,
+        };
+        self.interval = gap.next_usual();
+        let before = self.total().bytes;
+        for row in &mut self.rows {
+            row.growth = 0;
+        }
+        for figures in update.figures {
+            let row = self
+                .rows
+                .get_mut(figures.row.0 as usize)
+                .ok_or(UpdateError)?;
+            row.growth = figures.live.bytes as i64 - row.figures.live.bytes as i64;
+            if row.growth != 0 {
+                let before = row.figures.live.bytes;
+                for (time, bytes) in gap.filled(before, figures.live.bytes) {
+                    row.series.push(time, bytes);
+                    row.recent.push(time, bytes);
+                }
+            }
+            row.figures = figures;
+            row.changed = self.updates + 1;
+        }
+        self.sums = Sums::of(&self.rows);
+        let total = self.sums.total.bytes;
+        for (time, bytes) in gap.filled(before, total) {
+            self.totals.push(time, bytes);
+        }
+        self.peak = self.peak.max(total);
+        self.moment = Some(update.moment);
+        self.updates += 1;
+        Ok(())
+    }
+
+    /// The moment of the last update; `None` before the first.
+    pub fn moment(&self) -> Option<&Moment> {
+        self.moment.as_ref()
+    }
+
+    /// How many updates there were.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// The names of the rows' stacks.
+    pub fn stacks(&self) -> &StackTable {
+        &self.stacks
+    }
+
+    /// All rows, those that have nothing among them.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// A row; its number came from this ledger.
+    pub fn row(&self, id: RowId) -> &Row {
+        &self.rows[id.0 as usize]
+    }
+
+    /// Whether the last update changed a row's figures.
+    pub fn has_changed(&self, row: &Row) -> bool {
+        row.changed == self.updates
+    }
+
+    /// What can be leaked.
+    pub fn total(&self) -> Amount {
+        self.sums.total
+    }
+
+    /// The same, hidden because it is young.
+    pub fn young(&self) -> Amount {
+        self.sums.young
+    }
+
+    /// The largest total at any update, in bytes.
+    pub fn peak(&self) -> u64 {
+        self.peak
+    }
+
+    /// What the suppressions leave out, rule by rule.
+    pub fn suppressed(&self) -> &Tally {
+        &self.sums.suppressed
+    }
+
+    /// The rules that leave out.
+    pub fn suppressions(&self) -> &Suppressions {
+        &self.suppressions
+    }
+
+    /// The frames of a row, from the allocating call outward.
+    pub fn frames(&self, row: &Row) -> impl DoubleEndedIterator<Item = &Frame> + ExactSizeIterator {
+        self.stacks.frames(row.stack)
+    }
+
+    /// The age of a row's oldest live block.
+    pub fn oldest(&self, row: &Row) -> Option<Duration> {
+        row.oldest(self.moment.as_ref()?)
+    }
+
+    /// What a row's live bytes grew by a second in the last ten.
+    pub fn growth_per_second(&self, row: &Row) -> f64 {
+        row.recent.growth_per_second(self.elapsed())
+    }
+
+    /// A row's live bytes since the attach, in so many steps.
+    pub fn trend(&self, row: &Row, steps: usize) -> Vec<u64> {
+        row.series.resampled(self.elapsed(), steps)
+    }
+
+    /// What can be leaked since the attach, in so many steps.
+    pub fn timeline(&self, steps: usize) -> Vec<u64> {
+        self.totals.resampled(self.elapsed(), steps)
+    }
+
+    /// How much a row looks like a leak.
+    pub fn score(&self, row: &Row) -> Score {
+        score(&Evidence {
+            series: &row.series,
+            live: row.figures.live,
+            allocs: row.figures.allocs,
+            frees: row.figures.frees,
+            births: row.figures.births,
+            elapsed: self.elapsed(),
+        })
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.moment
+            .as_ref()
+            .map(|moment| moment.elapsed)
+            .unwrap_or_default()
+    }
+
+    /// Outer frames of the row are missing.
+    pub fn is_incomplete(&self, row: &Row) -> bool {
+        row.figures.is_incomplete || !reaches_start(self.frames(row))
+    }
+
+    /// The rows that are there, in order; `None` before the first update.
+    pub fn report(&self, options: ReportOptions) -> Option<Report<'_>> {
+        let moment = self.moment.as_ref()?;
+        let rows = self.rows.iter();
+        let mut rows: Vec<&Row> = rows
+            .filter(|row| row.is_present() && row.suppressed_by.is_none())
+            .collect();
+        sort(&mut rows, options.sort, &self.stacks);
+        let classes = sum_classes(&rows);
+        Some(Report {
+            ledger: self,
+            moment,
+            rows,
+            total: self.total(),
+            young: self.young(),
+            classes,
+            scale: options.scale,
+            is_first: self.updates == 1,
+            is_final: options.is_final,
+        })
+    }
+}
+
+/// The time between two updates.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    from: Duration,
+    to: Duration,
+    /// How long it usually is; zero: not known.
+    usual: Duration,
+}
+
+impl Gap {
+    /// So many times as long as usual, nobody looked: a pause, or a view that was suspended.
+    const LONG: u32 = 3;
+
+    fn is_long(&self) -> bool {
+        !self.usual.is_zero() && self.to.saturating_sub(self.from) > self.usual * Self::LONG
+    }
+
+    /// A pause changes nothing about what is usual.
+    fn next_usual(&self) -> Duration {
+        if self.is_long() {
+            self.usual
+        } else {
+            self.to.saturating_sub(self.from)
+        }
+    }
+
+    /// A figure's changes in it: one at its end, or, where nobody looked, even steps. To hold the old figure
+    /// up to the end would make a leak of every pause that levels off, and then bursts.
+    fn filled(&self, before: u64, after: u64) -> impl Iterator<Item = (Duration, u64)> {
+        const MOST: u32 = 12;
+        let gap = self.to.saturating_sub(self.from);
+        let steps = if self.is_long() {
+            let usual = gap.as_nanos() / self.usual.as_nanos().max(1);
+            (usual as u32).clamp(1, MOST)
+        } else {
+            1
+        };
+        let (to, difference) = (self.to, i128::from(after) - i128::from(before));
+        (1..=steps).map(move |step| {
+            let bytes = i128::from(before) + difference * i128::from(step) / i128::from(steps);
+            (
+                to.saturating_sub(gap * (steps - step) / steps),
+                bytes as u64,
+            )
+        })
+    }
+}
+
+/// How a report is made.
+#[derive(Clone, Copy, Debug)]
+pub struct ReportOptions {
+    /// What comes first.
+    pub sort: SortKey,
+    /// `-s`: what figures were multiplied by.
+    pub scale: u64,
+    /// No later report follows.
+    pub is_final: bool,
+}
+
+/// The ledger at its last moment, in order: what reports print.
 #[derive(Clone, Debug)]
-pub struct Report {
-    /// The moment.
-    pub snapshot: Snapshot,
-    /// All stacks; the first first.
-    pub rows: Vec<Row>,
+pub struct Report<'a> {
+    /// What the rows' stacks are.
+    pub ledger: &'a Ledger,
+    /// What holds for the whole process.
+    pub moment: &'a Moment,
+    /// All stacks that have allocated; the first first.
+    pub rows: Vec<&'a Row>,
     /// What can be leaked: the sum of the rows of such classes.
     pub total: Amount,
     /// The same, hidden because it is young.
@@ -105,144 +372,12 @@ pub struct Report {
     pub is_final: bool,
 }
 
-/// Remembers the last report, from which growth is measured.
-#[derive(Debug, Default)]
-pub struct History {
-    /// By a hash of class and frames.
-    last: HashMap<u64, u64>,
-    has_reported: bool,
-}
-
-/// How rows are put in order.
-#[derive(Clone, Copy, Debug)]
-pub struct Order {
-    /// By what.
-    pub key: SortKey,
-    /// `-s`: what each figure is multiplied by.
-    pub scale: u64,
-}
-
-impl History {
-    /// Puts a snapshot in order. `frames` names a stack.
-    pub fn report(
-        &mut self,
-        snapshot: Snapshot,
-        order: Order,
-        is_final: bool,
-        mut frames: impl FnMut(&Stack) -> Vec<Frame>,
-    ) -> Report {
-        let mut young = Amount::default();
-        let mut rows: Vec<Row> = Vec::new();
-        let mut index: HashMap<(Class, Vec<Frame>), usize> = HashMap::new();
-        for account in &snapshot.stacks {
-            let frames = frames(&account.stack);
-            let class = refined_class(account.class, &frames);
-            let scale = if is_sampled(class) { order.scale } else { 1 };
-            if class.can_leak() {
-                young.add(account.young.scaled(scale));
-            }
-            // Stacks that differed only in what was cut off are one.
-            let at = *index
-                .entry((class, frames))
-                .or_insert_with_key(|(_, frames)| {
-                    rows.push(Row::empty(class, frames.clone()));
-                    rows.len() - 1
-                });
-            rows[at].add(account, scale);
-        }
-        for row in &mut rows {
-            let mut hasher = DefaultHasher::new();
-            (row.class, &row.frames).hash(&mut hasher);
-            let before = self
-                .last
-                .insert(hasher.finish(), row.live.bytes)
-                .unwrap_or(0);
-            row.growth = row.live.bytes as i64 - before as i64;
-            row.is_incomplete |= !reaches_start(&row.frames);
-            row.blocks.sort_unstable();
-        }
-        sort(&mut rows, order.key);
-        let classes = sum_classes(&rows);
-        let total = classes.iter().filter(|(class, _)| class.can_leak()).fold(
-            Amount::default(),
-            |mut total, (_, amount)| {
-                total.add(*amount);
-                total
-            },
-        );
-        Report {
-            snapshot,
-            rows,
-            total,
-            young,
-            classes,
-            scale: order.scale,
-            is_first: !std::mem::replace(&mut self.has_reported, true),
-            is_final,
-        }
-    }
-}
-
-impl Row {
-    fn empty(class: Class, frames: Vec<Frame>) -> Self {
-        Self {
-            class,
-            frames,
-            live: Amount::default(),
-            allocs: 0,
-            frees: 0,
-            oldest: None,
-            growth: 0,
-            is_incomplete: false,
-            blocks: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, account: &StackAccount, scale: u64) {
-        self.live.add(account.live.scaled(scale));
-        self.allocs += account.allocs * scale;
-        self.frees += account.frees * scale;
-        self.oldest = self.oldest.max(account.oldest);
-        self.is_incomplete |= account.stack.is_truncated || account.stack.is_cut;
-        self.blocks.extend_from_slice(&account.blocks);
-    }
-}
-
-/// Only calls of the allocator are sampled; mappings are all there.
-fn is_sampled(class: Class) -> bool {
-    matches!(class, Class::Heap | Class::Tls)
-}
-
-/// What only names can tell: thread-local storage is heap that the dynamic linker allocates, and
-/// some C libraries do not mark thread stacks (MAP_STACK).
-fn refined_class(class: Class, frames: &[Frame]) -> Class {
-    const TLS: [&str; 5] = [
-        "allocate_dtv",
-        "_dl_resize_dtv",
-        "allocate_dtv_entry",
-        "tls_get_addr_tail",
-        "__tls_get_addr",
-    ];
-    let any = |wanted: &dyn Fn(&str) -> bool| {
-        frames
-            .iter()
-            .any(|frame| frame.symbol.as_deref().is_some_and(wanted))
-    };
-    match class {
-        Class::Heap if any(&|s| TLS.contains(&s) || s.starts_with("_dl_allocate_tls")) => {
-            Class::Tls
-        }
-        Class::Mmap if any(&|s| s.trim_start_matches('_').starts_with("pthread_create")) => {
-            Class::ThreadStack
-        }
-        class => class,
-    }
-}
-
 /// Whether the last frame is where a program or a thread begins. A chain of frame pointers that
 /// ends elsewhere has run into code without them. Where the C library's own symbols are missing, any
 /// frame of it that called into the program is taken for a beginning.
-fn reaches_start(frames: &[Frame]) -> bool {
+fn reaches_start<'f>(
+    mut frames: impl DoubleEndedIterator<Item = &'f Frame> + ExactSizeIterator,
+) -> bool {
     const STARTS: [&str; 9] = [
         "_start",
         "__libc_start_main",
@@ -254,7 +389,8 @@ fn reaches_start(frames: &[Frame]) -> bool {
         "clone",
         "clone3",
     ];
-    let Some(last) = frames.last() else {
+    let depth = frames.len();
+    let Some(last) = frames.next_back() else {
         return true;
     };
     let is_start = |symbol: &str| {
@@ -264,36 +400,39 @@ fn reaches_start(frames: &[Frame]) -> bool {
             || symbol.starts_with("_dl_")
             || symbol == "call_init"
     };
-    last.symbol.as_deref().is_some_and(is_start)
-        || frames.len() > 1 && last.module.starts_with("libc.so")
+    last.symbol.as_deref().is_some_and(is_start) || depth > 1 && last.module.starts_with("libc.so")
 }
 
-fn sort(rows: &mut [Row], key: SortKey) {
+fn sort(rows: &mut [&Row], key: SortKey, stacks: &StackTable) {
     let rank = |row: &Row| match key {
-        SortKey::Bytes => i128::from(row.live.bytes),
-        SortKey::Count => i128::from(row.live.count),
-        SortKey::Age => row.oldest.map_or(-1, |age| age.as_nanos() as i128),
+        SortKey::Bytes => i128::from(row.figures.live.bytes),
+        SortKey::Count => i128::from(row.figures.live.count),
+        // The earlier its oldest block was made, the older.
+        SortKey::Age => row
+            .figures
+            .births
+            .map_or(i128::MIN, |births| -(births.first.as_nanos() as i128)),
         SortKey::Growth => i128::from(row.growth),
     };
+    let first = |row: &Row| stacks.frames(row.stack).next().map(|frame| frame.addr);
     // What cannot be leaked comes last; equal rows stay in a fixed order.
-    rows.sort_by(|a, b| {
-        (b.class.can_leak(), rank(b), b.live.bytes, b.allocs)
-            .cmp(&(a.class.can_leak(), rank(a), a.live.bytes, a.allocs))
-            .then_with(|| {
-                a.frames
-                    .first()
-                    .map(|f| f.addr)
-                    .cmp(&b.frames.first().map(|f| f.addr))
-            })
+    rows.sort_by_cached_key(|row| {
+        std::cmp::Reverse((
+            row.class.can_leak(),
+            rank(row),
+            row.figures.live.bytes,
+            row.figures.allocs,
+            std::cmp::Reverse(first(row)),
+        ))
     });
 }
 
-fn sum_classes(rows: &[Row]) -> Vec<(Class, Amount)> {
+fn sum_classes(rows: &[&Row]) -> Vec<(Class, Amount)> {
     let mut classes: Vec<(Class, Amount)> = Vec::new();
-    for row in rows.iter().filter(|row| row.live.count > 0) {
+    for row in rows.iter().filter(|row| row.figures.live.count > 0) {
         match classes.iter_mut().find(|(class, _)| *class == row.class) {
-            Some((_, amount)) => amount.add(row.live),
-            None => classes.push((row.class, row.live)),
+            Some((_, amount)) => amount.add(row.figures.live),
+            None => classes.push((row.class, row.figures.live)),
         }
     }
     classes.sort_by_key(|(class, _)| *class);

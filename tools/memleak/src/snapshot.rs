@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use memtools::output::as_hex;
 use memtools::process::Resident;
 use memtools::symbols::Location;
+
+pub use memtools::score::{Amount, Births};
 use serde::Serialize;
 
 use crate::intervals::MappingClass;
@@ -55,41 +58,11 @@ impl From<MappingClass> for Class {
     }
 }
 
-/// Bytes, and in how many blocks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Amount {
-    /// Bytes as they were asked for.
-    pub bytes: u64,
-    /// Blocks.
-    pub count: u64,
-}
-
-impl Amount {
-    /// Adds one block.
-    pub fn add_block(&mut self, bytes: u64) {
-        self.add(Self { bytes, count: 1 });
-    }
-
-    /// Adds blocks.
-    pub fn add(&mut self, other: Self) {
-        self.bytes += other.bytes;
-        self.count += other.count;
-    }
-
-    /// All of it so many times.
-    pub fn scaled(self, factor: u64) -> Self {
-        Self {
-            bytes: self.bytes * factor,
-            count: self.count * factor,
-        }
-    }
-}
-
 /// A stack as the kernel side kept it, with what its addresses meant then.
 #[derive(Clone, Debug, Default)]
 pub struct Stack {
     /// From the call that allocated outward; ends where text ends.
-    pub locations: Vec<Location>,
+    pub locations: Vec<Arc<Location>>,
     /// The walk reached the depth limit.
     pub is_truncated: bool,
     /// The walk left the text of the process: outer frames are missing.
@@ -97,13 +70,39 @@ pub struct Stack {
 }
 
 /// A block: where, how large.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Block {
     /// Its address.
     #[serde(serialize_with = "as_hex")]
     pub addr: u64,
     /// Its size in bytes, as it was asked for.
     pub size: u64,
+}
+
+/// Live blocks by size: how many lie in each power of two, the smallest first; none is zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SizeHistogram(pub Vec<(u8, u64)>);
+
+impl SizeHistogram {
+    /// Adds one block: bucket 0 holds sizes 0 and 1, bucket N those from 2^N to 2^(N+1)-1.
+    pub fn add_block(&mut self, bytes: u64) {
+        self.add(bytes.max(1).ilog2() as u8, 1);
+    }
+
+    /// Adds blocks to a bucket.
+    pub fn add(&mut self, bucket: u8, count: u64) {
+        match self.0.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
+            Ok(at) => self.0[at].1 += count,
+            Err(at) => self.0.insert(at, (bucket, count)),
+        }
+    }
+
+    /// Adds all of another one, so many times.
+    pub fn merge(&mut self, other: &Self, factor: u64) {
+        for (bucket, count) in &other.0 {
+            self.add(*bucket, count * factor);
+        }
+    }
 }
 
 /// What one stack has allocated.
@@ -117,12 +116,18 @@ pub struct StackAccount {
     pub live: Amount,
     /// Live, and younger than that.
     pub young: Amount,
+    /// Of `live`: made after the base line was set, or all while there is none.
+    pub fresh: Amount,
     /// Allocations since the attach.
     pub allocs: u64,
+    /// Their bytes.
+    pub alloc_bytes: u64,
     /// Frees of them.
     pub frees: u64,
-    /// The age of the oldest live block.
-    pub oldest: Option<Duration>,
+    /// When the live blocks were made; `None` where there are none, or nobody counted them (`-C`).
+    pub births: Option<Births>,
+    /// How large they are.
+    pub sizes: SizeHistogram,
     /// The blocks, if they were asked for (`-a`).
     pub blocks: Vec<Block>,
 }
@@ -195,10 +200,21 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// For serde: a number as `"0x…"`.
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so
-pub fn as_hex<S: serde::Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{number:#x}"))
+impl Loss {
+    /// How often something was lost, whatever it was.
+    pub fn events(&self) -> u64 {
+        self.allocs
+            + self.missed_frees
+            + self.missed_returns
+            + self.stacks
+            + self.truncated_stacks
+            + self.threads
+            + self.mapping_events
+            + self.trace_events
+            + u64::from(self.blind_ms > 0)
+            + self.skipped_execs
+            + self.text_mappings
+    }
 }
 
 /// What the probes cost the target.
@@ -222,9 +238,9 @@ pub struct ResidentChange {
     pub now: Option<Resident>,
 }
 
-/// Everything that was known at one moment.
+/// What holds for the whole process at one moment.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub struct Moment {
     /// When.
     pub time: Timestamp,
     /// Since recording began.
@@ -235,8 +251,6 @@ pub struct Snapshot {
     pub comm: String,
     /// Whether it has ended.
     pub has_ended: bool,
-    /// By stack and class; each once.
-    pub stacks: Vec<StackAccount>,
     /// What happened.
     pub events: Events,
     /// Likewise.
@@ -251,4 +265,13 @@ pub struct Snapshot {
     pub load: ProbeLoad,
     /// What is missing.
     pub loss: Loss,
+}
+
+/// Everything that was known at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// What holds for all of it.
+    pub moment: Moment,
+    /// By stack and class; each once.
+    pub stacks: Vec<StackAccount>,
 }

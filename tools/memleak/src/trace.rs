@@ -3,11 +3,10 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use memtools::output::wall_clock;
+use memtools::output::{as_hex, wall_clock};
 use serde::Serialize;
 
 use crate::collector::TraceEvent;
-use crate::snapshot::as_hex;
 
 /// As people read them: one line for each event.
 pub fn text(events: &[TraceEvent], now: Timestamp) -> String {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use memtools::cli::{EXIT_FAILURE, EXIT_USAGE, print, report_error};
+use memtools::cli::{EXIT_FAILURE, parse, print, report_error};
 
 use crate::survey::Survey;
 
@@ -26,18 +26,9 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match parse(NAME) {
         Ok(cli) => cli,
-        Err(error) if !error.use_stderr() => {
-            let _ = print(&error.render().to_string());
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            let text = error.render().to_string();
-            let line = text.lines().next().unwrap_or_default();
-            let line = line.strip_prefix("error: ").unwrap_or(line);
-            return report_error(NAME, &format!("{line} (see {NAME} --help)"), EXIT_USAGE);
-        }
+        Err(code) => return code,
     };
     match run(&cli) {
         Ok(code) => code,

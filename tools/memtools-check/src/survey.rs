@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use memtools::attach::{
-    self, Hook, ProbeCost, Seen, Way, check_btf, has_attach_cookie, has_bpf_allocator,
+    self, Hook, ProbeCost, Seen, Way, check_btf, has_attach_cookie, has_bpf_allocator, has_type,
     lacks_permission, try_hook, try_way,
 };
 use memtools::process;
@@ -51,6 +51,22 @@ impl Survey {
             name: "memleak",
             by: survey.memleak(),
         });
+        survey.tools.push(Tool {
+            name: "oomkill",
+            by: survey.oomkill(),
+        });
+        survey.tools.push(Tool {
+            name: "slabtop",
+            by: survey.slabtop(),
+        });
+        survey.tools.push(Tool {
+            name: "syscount",
+            by: survey.syscount(),
+        });
+        survey.tools.push(Tool {
+            name: "funclatency",
+            by: survey.funclatency(),
+        });
         survey
     }
 
@@ -80,6 +96,84 @@ impl Survey {
             return Err(format!("{hook}s do not work: {why}"));
         }
         Ok(format!("{uprobes} and {hook}s"))
+    }
+}
+
+impl Survey {
+    fn oomkill(&self) -> Result<String, String> {
+        self.types.clone()?;
+        let raw = Hook::RawTracepoint;
+        // Kills are rare enough that losing some of very many events does not matter.
+        let tried = self.tracepoints.iter().find(|(hook, _)| *hook == raw);
+        if let Some((_, Err(why))) = tried {
+            return Err(format!("{raw}s do not work: {why}"));
+        }
+        let function = [Hook::Fentry, Hook::Kprobe]
+            .into_iter()
+            .find(|hook| self.has_function(*hook));
+        Ok(match function {
+            Some(hook) => format!("{raw}s and {hook}"),
+            None => format!("{raw}s and a search of the kernel stack"),
+        })
+    }
+}
+
+impl Survey {
+    fn has_function(&self, hook: Hook) -> bool {
+        let mut ways = self.functions.iter();
+        ways.any(|(way, tried)| *way == hook && tried.is_ok())
+    }
+
+    /// Of raw tracepoints and classic ones, those that lose nothing.
+    fn exact_tracepoint(&self) -> Result<Hook, String> {
+        let is_exact = |hook: Hook| {
+            let mut ways = self.tracepoints.iter();
+            ways.any(|(way, tried)| {
+                *way == hook && tried.as_ref().is_ok_and(|seen| seen.is_exact())
+            })
+        };
+        let raw = Hook::RawTracepoint;
+        let hook = if !is_exact(raw) && is_exact(Hook::Tracepoint) {
+            Hook::Tracepoint
+        } else {
+            raw
+        };
+        let tried = self.tracepoints.iter().find(|(way, _)| *way == hook);
+        if let Some((_, Err(why))) = tried {
+            return Err(format!("{hook}s do not work: {why}"));
+        }
+        Ok(hook)
+    }
+
+    fn funclatency(&self) -> Result<String, String> {
+        self.types.clone()?;
+        let uprobes = self
+            .best_uprobe()
+            .ok_or_else(|| reasons("no way of attaching uprobes works", &self.uprobes))?;
+        Ok(match self.best_function() {
+            Some(hook) => format!("{uprobes}, and {hook} for the kernel"),
+            None => format!("{uprobes}; functions of the kernel cannot be traced"),
+        })
+    }
+
+    fn syscount(&self) -> Result<String, String> {
+        self.types.clone()?;
+        Ok(format!("{}s", self.exact_tracepoint()?))
+    }
+
+    fn slabtop(&self) -> Result<String, String> {
+        self.types.clone()?;
+        let hook = self.exact_tracepoint()?;
+        let sizes = if has_type("bpf_iter__kmem_cache") {
+            "iter/kmem_cache"
+        } else {
+            "/proc/slabinfo"
+        };
+        Ok(if self.has_function(Hook::Fentry) {
+            format!("{hook}s, {sizes} and fentry")
+        } else {
+            format!("{hook}s and {sizes}; bulk allocations and frees are not seen")
+        })
     }
 }
 

@@ -30,7 +30,11 @@ pub enum Need {
     Clippy,
     MuslC,
     Valgrind,
+    Strace,
+    Tmux,
+    Go,
     Bpftrace,
+    LibbpfTools,
     Qemu,
     Busybox,
     KernelTypes,
@@ -81,10 +85,24 @@ impl Purpose {
             Self::Demo => &[Need::KernelTypes, Need::LoadBpf],
             Self::Lint => &[Need::Cxx, Need::ClangFormat, Need::Rustfmt, Need::Clippy],
             // A kernel without type information makes tests skip, each by name.
-            Self::Test => &[Need::Cxx, Need::MuslC, Need::Valgrind, Need::LoadBpf],
+            Self::Test => &[
+                Need::Cxx,
+                Need::MuslC,
+                Need::Valgrind,
+                Need::Strace,
+                Need::Tmux,
+                Need::Go,
+                Need::LoadBpf,
+            ],
             // What is built here runs there, so that no right to load programs here is needed.
             Self::Vm => &[Need::Cxx, Need::MuslC, Need::Qemu, Need::Busybox],
-            Self::Bench => &[Need::Cxx, Need::Bpftrace, Need::KernelTypes, Need::LoadBpf],
+            Self::Bench => &[
+                Need::Cxx,
+                Need::Bpftrace,
+                Need::LibbpfTools,
+                Need::KernelTypes,
+                Need::LoadBpf,
+            ],
         }
     }
 }
@@ -114,7 +132,13 @@ impl Need {
             Self::Clippy => "clippy",
             Self::MuslC => "a C compiler for musl, musl-gcc",
             Self::Valgrind => "valgrind",
+            Self::Strace => "strace",
+            Self::Tmux => "tmux",
+            Self::Go => "Go, for its pprof",
             Self::Bpftrace => "bpftrace",
+            Self::LibbpfTools => {
+                "bcc's libbpf-tools, for its funclatency, slabratetop and syscount"
+            }
             Self::Qemu => "QEMU for x86-64",
             Self::Busybox => "busybox",
             Self::KernelTypes => "the kernel's type information, /sys/kernel/btf/vmlinux",
@@ -133,7 +157,10 @@ impl Need {
 
     /// Whether a chore can do without it. Tests that miss one of these skip and say so.
     pub fn is_optional(self) -> bool {
-        matches!(self, Self::MuslC | Self::Valgrind)
+        matches!(
+            self,
+            Self::MuslC | Self::Valgrind | Self::Strace | Self::Tmux | Self::Go
+        )
     }
 
     /// Tries it; the error is why it does not work.
@@ -155,7 +182,11 @@ impl Need {
             Self::ClangFormat => answers("clang-format", &["--version"]),
             Self::MuslC => compiles("musl-gcc", "c", "#include <stdio.h>", &["-static"]),
             Self::Valgrind => answers("valgrind", &["--version"]),
+            Self::Strace => answers("strace", &["--version"]),
+            Self::Tmux => answers("tmux", &["-V"]),
+            Self::Go => answers("go", &["version"]),
             Self::Bpftrace => answers("bpftrace", &["--version"]),
+            Self::LibbpfTools => answers("slabratetop", &["--version"]),
             Self::Qemu => answers(crate::vm::QEMU, &["--version"]),
             Self::Busybox => answers("busybox", &["true"]),
             Self::Rustfmt => answers("cargo", &["fmt", "--version"]),

@@ -142,7 +142,11 @@ fn names(need: Need) -> Names {
         // On Alpine every compiler is one for musl, and none is called musl-gcc.
         Need::MuslC => [&["musl-tools"], &["musl-gcc"], &[], &["musl"], &[]],
         Need::Valgrind => [&["valgrind"]; 5],
+        Need::Strace => [&["strace"]; 5],
+        Need::Tmux => [&["tmux"]; 5],
+        Need::Go => [&["golang-go"], &["golang"], &["go"], &["go"], &["go"]],
         Need::Bpftrace => [&["bpftrace"]; 5],
+        Need::LibbpfTools => [&["libbpf-tools"]; 5],
         Need::Qemu => [
             &["qemu-system-x86"], &["qemu-system-x86-core"], &["qemu-x86"],
             &["qemu-system-x86"], &["qemu-system-x86_64"],
@@ -177,7 +181,11 @@ mod tests {
         Need::Clang,
         Need::ClangFormat,
         Need::Valgrind,
+        Need::Strace,
+        Need::Tmux,
+        Need::Go,
         Need::Bpftrace,
+        Need::LibbpfTools,
         Need::Qemu,
         Need::Busybox,
     ];

@@ -25,6 +25,9 @@ pub struct Machine {
     /// Swap, like 256M
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub swap: Option<u64>,
+    /// Let the processors take turns: slower, but free of the emulator's races
+    #[arg(long)]
+    pub turns: bool,
     /// More for the kernel's command line
     #[arg(
         long,
@@ -42,6 +45,7 @@ impl Default for Machine {
             memory: 2 << 30,
             numa: None,
             swap: None,
+            turns: false,
             append: String::new(),
         }
     }
@@ -65,8 +69,10 @@ const COMMAND_LINE: &str = "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigat
 impl Machine {
     pub fn command(&self, kernel: &Kernel, files: &Files) -> Result<Command> {
         let mut command = ending_with_us(QEMU);
+        let threads = if self.turns { "single" } else { "multi" };
         command
-            .args(["-accel", "tcg,thread=multi", "-cpu", kernel.cpu])
+            .args(["-accel", &format!("tcg,thread={threads}")])
+            .args(["-cpu", kernel.cpu])
             .args(["-m", &format!("{}M", self.memory >> 20)])
             .args(["-smp", &self.cpus.to_string()])
             .args(["-nodefaults", "-nic", "none", "-display", "none"])

@@ -1,6 +1,6 @@
 //! Virtual machines with other kernels, under plain emulation.
 
-mod console;
+pub mod console;
 mod cpio;
 mod fetch;
 pub mod guest;
@@ -94,6 +94,24 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
         outcome.ready_after.map_or("ever".to_owned(), seconds)
     ));
     exit_code(&guest, &outcome)
+}
+
+/// Runs a command on a kernel, with these programs beside the suite.
+pub fn run_command(
+    workspace: &Workspace,
+    kernel: &'static Kernel,
+    add: Vec<PathBuf>,
+    command: Vec<String>,
+) -> Result<ExitCode> {
+    let args = Args {
+        kernel: Some(kernel),
+        list: false,
+        add,
+        machine: Machine::default(),
+        timeout: None,
+        command,
+    };
+    run(workspace, &args)
 }
 
 /// Where initramfs and logs are kept.

@@ -23,14 +23,21 @@ pub struct Program {
 }
 
 impl Program {
-    /// Finds a command as a shell would.
+    /// Finds a command as a shell would; a 64-bit one.
     pub fn find(command: &[OsString]) -> Result<Self, CommandError> {
+        let found = Self::find_any(command)?;
+        if elf::class_of(&found.image).ok() == Some(Class::Elf32) {
+            let image = found.image.display().to_string();
+            return Err(CommandError::ThirtyTwoBit(image));
+        }
+        Ok(found)
+    }
+
+    /// The same, whatever it is.
+    pub fn find_any(command: &[OsString]) -> Result<Self, CommandError> {
         let name = command.first().map_or(OsStr::new(""), OsString::as_os_str);
         let path = find_on_path(name)?;
         let image = image_of(&path, 0)?;
-        if elf::class_of(&image).ok() == Some(Class::Elf32) {
-            return Err(CommandError::ThirtyTwoBit(image.display().to_string()));
-        }
         Ok(Self {
             path,
             image,

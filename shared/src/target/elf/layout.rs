@@ -1,12 +1,17 @@
 //! What the headers of an object say.
 
 use std::collections::HashMap;
+use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64, Sym64};
 use object::read::ReadCache;
-use object::read::elf::{Dyn, FileHeader, GnuHashTable, HashTable, ProgramHeader, SectionHeader};
+use object::read::elf::{
+    Dyn, FileHeader, GnuHashTable, HashTable, NoteIterator, ProgramHeader, SectionHeader,
+};
 use object::{NativeEndian, ReadRef};
 
 use super::ENDIAN;
@@ -43,6 +48,21 @@ pub(super) struct Layout {
     /// Virtual addresses of `.eh_frame_hdr` (a segment) and of `.eh_frame` (a section).
     pub(super) unwind_header: Option<Range<u64>>,
     pub(super) unwind_section: Option<Range<u64>>,
+    /// The names of `DT_NEEDED`.
+    pub(super) needed: Vec<String>,
+    /// Some section is one that the Go linker makes.
+    pub(super) go_sections: bool,
+    pub(super) debug_info: bool,
+    pub(super) debug_link: Option<DebugLink>,
+}
+
+/// `.gnu_debuglink`: which separate debug file belongs to the object.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct DebugLink {
+    /// Its file name.
+    pub(super) name: OsString,
+    /// The CRC-32 of its contents.
+    pub(super) checksum: u32,
 }
 
 impl Layout {
@@ -50,11 +70,6 @@ impl Layout {
         self.segments
             .iter()
             .find(|s| s.file_offset(vaddr).is_some())
-    }
-
-    /// `.dynsym` and `.symtab`, as far as they are there.
-    pub(super) fn symbol_tables(&self) -> impl Iterator<Item = &SymbolTable> {
-        self.dynamic_symbols.iter().chain(&self.all_symbols)
     }
 
     pub(super) fn read(data: Cache) -> object::read::Result<Self> {
@@ -67,6 +82,18 @@ impl Layout {
         layout.read_segments(programs, data);
         layout.read_sections(header, data);
         layout.read_dynamic(programs, data);
+        Ok(layout)
+    }
+
+    /// What the sections of a separate debug file say. Its program headers are copies of the
+    /// object's, and lead nowhere.
+    pub(super) fn read_debug_file(data: Cache) -> object::read::Result<Self> {
+        let header = Header::parse(data)?;
+        let mut layout = Self {
+            length: data.len().unwrap_or(0),
+            ..Self::default()
+        };
+        layout.read_sections(header, data);
         Ok(layout)
     }
 
@@ -91,19 +118,23 @@ impl Layout {
                 self.interpreter = Some(String::from_utf8_lossy(path).into_owned());
             }
         }
-        self.build_id = programs.iter().find_map(|program| build_id(program, data));
+        self.build_id = programs
+            .iter()
+            .filter_map(|program| program.notes(ENDIAN, data).ok().flatten())
+            .find_map(build_id);
     }
 
     fn read_dynamic(&mut self, programs: &[ProgramHeader64<NativeEndian>], data: Cache) {
         let dynamic = programs
             .iter()
-            .find_map(|program| program.dynamic(ENDIAN, data).ok().flatten())
-            .map(dynamic_entries);
-        if let Some(entries) = dynamic {
+            .find_map(|program| program.dynamic(ENDIAN, data).ok().flatten());
+        if let Some(list) = dynamic {
+            let entries = dynamic_entries(list);
             let pie = entries
                 .get(&elf::DT_FLAGS_1.0)
                 .is_some_and(|flags| flags & elf::DF_1_PIE.0 != 0);
             self.dynamic = self.interpreter.is_some() || !pie;
+            self.needed = self.needed_names(list, &entries, data);
             if self.dynamic_symbols.is_none() {
                 self.dynamic_symbols = self.symbols_by_dynamic(&entries, data);
             }
@@ -131,6 +162,44 @@ impl Layout {
         self.unwind_section = sections
             .section_by_name(ENDIAN, b".eh_frame")
             .map(|(_, s)| s.sh_addr(ENDIAN)..s.sh_addr(ENDIAN).saturating_add(s.sh_size(ENDIAN)));
+        let has = |name: &str| sections.section_by_name(ENDIAN, name.as_bytes()).is_some();
+        self.go_sections = [".go.buildinfo", ".gopclntab", ".note.go.buildid"]
+            .into_iter()
+            .any(has);
+        self.debug_info = has(".debug_info") || has(".zdebug_info");
+        self.debug_link = sections
+            .section_by_name(ENDIAN, b".gnu_debuglink")
+            .and_then(|(_, section)| debug_link(section.data(ENDIAN, data).ok()?));
+        if self.build_id.is_none() {
+            self.build_id = sections
+                .iter()
+                .filter_map(|section| section.notes(ENDIAN, data).ok().flatten())
+                .find_map(build_id);
+        }
+    }
+
+    fn needed_names(
+        &self,
+        list: &[elf::Dyn64<NativeEndian>],
+        entries: &HashMap<i64, u64>,
+        data: Cache,
+    ) -> Vec<String> {
+        let strings = entries
+            .get(&elf::DT_STRTAB.0)
+            .and_then(|address| self.segment_at(*address)?.file_offset(*address));
+        let Some(strings) = strings else {
+            return Vec::new();
+        };
+        let name = |entry: &elf::Dyn64<NativeEndian>| {
+            let start = strings.checked_add(entry.d_val(ENDIAN))?;
+            let name = data.read_bytes_at_until(start..self.length, 0).ok()?;
+            Some(String::from_utf8_lossy(name).into_owned())
+        };
+        list.iter()
+            .take_while(|entry| entry.d_tag(ENDIAN) != elf::DT_NULL)
+            .filter(|entry| entry.d_tag(ENDIAN) == elf::DT_NEEDED)
+            .filter_map(name)
+            .collect()
     }
 
     /// `.dynsym` as the dynamic loader finds it. Its length is stated nowhere: it follows from the
@@ -175,14 +244,25 @@ impl Segment {
     }
 }
 
-fn build_id(program: &ProgramHeader64<NativeEndian>, data: Cache) -> Option<Vec<u8>> {
-    let mut notes = program.notes(ENDIAN, data).ok()??;
+fn build_id(mut notes: NoteIterator<Header>) -> Option<Vec<u8>> {
     while let Ok(Some(note)) = notes.next() {
         if note.name() == elf::ELF_NOTE_GNU && note.n_type(ENDIAN) == elf::NT_GNU_BUILD_ID {
             return Some(note.desc().to_vec());
         }
     }
     None
+}
+
+/// A file name with its terminator, zeros up to a multiple of four bytes, and the checksum.
+fn debug_link(section: &[u8]) -> Option<DebugLink> {
+    let name = CStr::from_bytes_until_nul(section).ok()?.to_bytes();
+    let checksum = section.get((name.len() + 1).next_multiple_of(4)..)?;
+    // No path: the name comes from the object and must not lead elsewhere.
+    let name = Path::new(OsStr::from_bytes(name)).file_name()?;
+    Some(DebugLink {
+        name: name.to_owned(),
+        checksum: u32::from_ne_bytes(*checksum.first_chunk()?),
+    })
 }
 
 /// The dynamic section as a table; of a tag that may stand there repeatedly, the last one.

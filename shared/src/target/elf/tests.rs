@@ -5,6 +5,7 @@ use std::io::Write;
 use proptest::prelude::*;
 use tempfile::NamedTempFile;
 
+use super::fixture::{CODE, Image};
 use super::*;
 
 #[unsafe(no_mangle)]
@@ -93,6 +94,171 @@ fn tells_functions_that_clean_up_from_those_that_do_not() {
     assert!(!has_table("memtools_elf_test_leaf"));
     assert!(!object.has_exception_table(0).unwrap());
     assert!(!object.has_exception_table(u64::MAX).unwrap());
+}
+
+// Or without optimization nothing would be inlined.
+#[allow(clippy::inline_always)]
+#[inline(always)]
+fn memtools_elf_test_inlined(number: u64) -> u64 {
+    number.rotate_left(3)
+}
+
+#[inline(never)]
+fn memtools_elf_test_called(number: u64) -> u64 {
+    number.rotate_left(5)
+}
+
+#[test]
+fn knows_what_the_compiler_inlined() {
+    let called = memtools_elf_test_called(memtools_elf_test_inlined(1));
+    assert_eq!(called, 1 << 8);
+    let object = this_program();
+    if !object.layout.debug_info {
+        return;
+    }
+    assert!(object.inlined("memtools_elf_test_inlined").unwrap());
+    assert!(!object.inlined("memtools_elf_test_called").unwrap());
+}
+
+#[test]
+fn without_debug_info_nothing_is_known_to_be_inlined() {
+    let file = Image::with_functions(&[0xc3], &[("f", 0, 1)]).file();
+    let object = ElfObject::open(file.path()).unwrap();
+    assert!(!object.inlined("f").unwrap());
+    let damaged = Image::with_functions(&[0xc3], &[("f", 0, 1)])
+        .with_section(".debug_info", 1, &[0xff; 40])
+        .file();
+    let error = ElfObject::open(damaged.path()).unwrap().inlined("f");
+    assert!(
+        matches!(error, Err(ElfError::DebugInfo { .. })),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn functions_are_found_by_any_condition_on_their_name() {
+    let functions = [
+        ("_Z1fv", 0, 4),
+        ("b@@V2", 4, 0),
+        ("b", 4, 0),
+        ("b", 12, 2),
+        ("c@V1", 16, 4),
+        ("", 20, 4),
+        ("beyond", 0x9000, 4),
+    ];
+    let mut image = Image::with_functions(&(0..64).collect::<Vec<u8>>(), &functions);
+    // Data, an indirect function, and a symbol of a thread-local variable.
+    for (name, kind) in [("data", 1), ("resolver", 10), ("thread_local", 6)] {
+        image.symbols.push((name.into(), CODE + 5, 1, kind));
+    }
+    let file = image.file();
+    let object = ElfObject::open(file.path()).unwrap();
+    let all = object.functions_where(|_| true).unwrap();
+    let facts: Vec<_> = all
+        .iter()
+        .map(|f| (f.name.as_str(), f.address - CODE, f.size, f.code.len()))
+        .collect();
+    // The second ends where the data begins.
+    let expected = [
+        ("_Z1fv", 0, 4, 4),
+        ("b", 4, 0, 1),
+        ("b", 12, 2, 2),
+        ("c", 16, 4, 4),
+    ];
+    assert_eq!(facts, expected);
+    assert_eq!(all[2].code, [12, 13]);
+    let some = object
+        .functions_where(|name| name.starts_with('b'))
+        .unwrap();
+    assert_eq!(some, all[1..3]);
+    assert_eq!(
+        object.function_names().unwrap(),
+        ["_Z1fv", "b", "beyond", "c"]
+    );
+    assert!(object.functions_where(|_| false).unwrap().is_empty());
+    assert!(object.defines("data") && !object.exports("data") && !object.defines("dat"));
+}
+
+#[test]
+fn a_function_is_found_by_its_address() {
+    let functions = [("__libc_f", 0, 4), ("f", 0, 6), ("__f", 0, 4), ("_g", 8, 4)];
+    let file = Image::with_functions(&[0x90; 64], &functions).file();
+    let object = ElfObject::open(file.path()).unwrap();
+    let function = object.function_at(CODE).unwrap().unwrap();
+    assert_eq!((function.name.as_str(), function.size), ("f", 6));
+    assert_eq!(object.function_at(CODE + 8).unwrap().unwrap().name, "_g");
+    assert_eq!(object.function_at(CODE + 1).unwrap(), None);
+    assert_eq!(object.function_at(u64::MAX).unwrap(), None);
+}
+
+/// As in a stripped program: from its unwind table alone.
+#[test]
+fn a_function_without_a_symbol_is_found_by_its_address() {
+    let object = this_program();
+    let named = &object.functions(&["memtools_elf_test_cleanup"]).unwrap()[0];
+    let mut headless = vec![0; 64];
+    object.file.read_exact_at(&mut headless, 0).unwrap();
+    headless[40..48].fill(0); // e_shoff
+    headless[58..64].fill(0); // e_shentsize, e_shnum, e_shstrndx
+    let file = NamedTempFile::new().unwrap();
+    std::fs::copy(std::env::current_exe().unwrap(), file.path()).unwrap();
+    file.as_file().write_all_at(&headless, 0).unwrap();
+    let stripped = ElfObject::open(file.path()).unwrap();
+    assert!(
+        stripped
+            .functions(&["memtools_elf_test_cleanup"])
+            .unwrap()
+            .is_empty()
+    );
+    let unnamed = stripped.function_at(named.address).unwrap().unwrap();
+    assert_eq!(unnamed.name, format!("{:#x}", named.address));
+    assert_eq!((unnamed.size, &unnamed.code), (named.size, &named.code));
+    assert_eq!(stripped.function_at(named.address + 1).unwrap(), None);
+}
+
+#[test]
+fn programs_made_by_go_are_known() {
+    let go = |image: Image| ElfObject::open(image.file().path()).unwrap().is_go();
+    assert!(!this_program().is_go());
+    assert!(!go(Image::with_functions(&[0xc3], &[("main", 0, 1)])));
+    assert!(go(Image::with_functions(
+        &[0xc3],
+        &[("runtime.gopanic", 0, 1)]
+    )));
+    assert!(go(Image::default().with_section(".gopclntab", 1, &[0; 8])));
+}
+
+#[test]
+fn the_libraries_that_it_needs_are_named() {
+    let file = Image::default().file();
+    assert!(ElfObject::open(file.path()).unwrap().needed().is_empty());
+    if cfg!(target_env = "gnu") {
+        let needed = this_program().needed();
+        assert!(needed.iter().any(|name| name == "libc.so.6"), "{needed:?}");
+    }
+}
+
+/// 100,000 functions, of which a third has no size.
+#[test]
+fn large_symbol_tables_are_read_once() {
+    let names: Vec<String> = (0..100_000).map(|n| format!("function_{n}")).collect();
+    let symbol = |(index, name): (usize, &String)| {
+        let size = if index % 3 == 0 { 0 } else { 4 };
+        (name.clone(), CODE + 4 * index as u64, size, 2)
+    };
+    let image = Image {
+        code: vec![0x90; 400_000],
+        symbols: names.iter().enumerate().map(symbol).collect(),
+        ..Image::default()
+    };
+    let file = image.file();
+    let object = ElfObject::open(file.path()).unwrap();
+    let start = std::time::Instant::now();
+    let functions = object.functions_where(|_| true).unwrap();
+    assert_eq!(functions.len(), 100_000);
+    assert!(functions[..99_999].iter().all(|f| !f.code.is_empty()));
+    // Looking through the table for each function would take hours.
+    assert!(start.elapsed() < std::time::Duration::from_secs(60));
 }
 
 #[test]
@@ -209,6 +375,45 @@ fn damaged_headers_are_errors_and_no_more() {
             let _ = object.functions(&["main"]);
             let _ = object.has_exception_table(0x1000);
             let _ = object.exports("main");
+            let _ = object.needed();
+        }
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+#[test]
+fn damaged_sections_are_errors_and_no_more() {
+    let functions = [("f", 0, 8), ("f.cold", 8, 0), ("g", 20, 90)];
+    let mut code = [0x90; 64];
+    code[2..4].copy_from_slice(&[0xeb, 8]);
+    let intact = Image::with_functions(&code, &functions)
+        .with_frames(&[(0..8, &[0x0e, 16]), (12..16, &[0x0e, 16, 0x83, 2])])
+        .with_section(
+            ".debug_info",
+            1,
+            &[11, 0, 0, 0, 4, 0, 0, 0, 0, 0, 8, 1, 0, 0, 0],
+        )
+        .with_section(".debug_abbrev", 1, &[1, 0x11, 1, 3, 8, 0, 0, 0])
+        .with_section(".gnu_debuglink", 1, b"f.dbg\0\0\0\x12\x34\x56\x78")
+        .with_build_id(&[1, 2, 3])
+        .bytes();
+    let body = CODE as usize..intact.len();
+    let damage = prop::collection::vec((body, any::<u8>()), 0..20);
+    let mut runner = prop::test_runner::TestRunner::default();
+    let outcome = runner.run(&damage, |damage| {
+        let mut bytes = intact.clone();
+        for (index, byte) in damage {
+            bytes[index] = byte;
+        }
+        let file = written(&bytes);
+        if let Ok(object) = ElfObject::open(file.path()) {
+            let _ = object.functions_where(|_| true);
+            let _ = object.function_names();
+            for function in object.function_at(CODE).into_iter().flatten() {
+                let _ = object.cold_parts(&function);
+            }
+            let _ = (object.is_go(), object.defines("f"), object.inlined("f"));
         }
         Ok(())
     });

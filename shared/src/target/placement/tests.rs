@@ -224,8 +224,9 @@ fn no_branch_leads_into_the_range_stepped_over() {
 
 #[test]
 fn branches_are_found_behind_bytes_that_do_not_decode() {
-    // vpxor ymm0, ymm0, ymm0 and data, each before `jmp` to the push.
-    assert_entry("f3 0f 1e fa 53 c3 c5 fd ef c0 eb f8", with_return(0));
+    // An instruction with an XOP prefix, of a map that nobody has used, and data, each before `jmp`
+    // to the push.
+    assert_entry("f3 0f 1e fa 53 c3 8f eb 78 ff c0 eb f7", with_return(0));
     assert_entry("f3 0f 1e fa 53 c3 06 0e 62 eb f9", with_return(0));
 }
 
@@ -404,6 +405,23 @@ fn an_instruction_that_the_kernel_mistakes_is_known_and_left() {
 }
 
 #[test]
+fn a_probe_is_never_moved_onto_an_avx_instruction() {
+    for avx in [
+        "c5 fd ef c0",       // vpxor, in two bytes of VEX
+        "c4 e2 7d 58 c0",    // vpbroadcastd, in three
+        "62 f1 7d 48 ef c0", // in EVEX
+    ] {
+        // Behind an entry that takes none.
+        let code = format!("41 90 {avx} 48 89 f8 c3");
+        let behind = bytes(avx).len() as u64 + 2;
+        assert_place(&code, with_return(0), behind, Cost::SingleStepped, "mov");
+        assert_entry(&format!("41 90 {avx} c5 f8 77"), with_return(0));
+        // As the entry itself it stays.
+        assert_entry(&format!("{avx} 48 89 f8 c3"), with_return(0));
+    }
+}
+
+#[test]
 fn anything_is_answered() {
     assert_eq!(place(&[], 0, &free()).offset, 0);
     assert_entry("06", free());
@@ -546,4 +564,12 @@ proptest! {
         }
         check(&code, ADDRESS, needs)?;
     }
+}
+
+#[test]
+fn refused_instructions_are_known() {
+    // lock dec dword ptr [rdi]; push rbp; nothing.
+    assert!(is_probe_refused(&[0xf0, 0xff, 0x0f]));
+    assert!(!is_probe_refused(&[0x55]));
+    assert!(!is_probe_refused(&[]));
 }

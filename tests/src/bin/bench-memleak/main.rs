@@ -1,6 +1,7 @@
 //! What memleak costs its target, beside its peers, in one run: the times of malloc and free pairs
-//! under each of them, whether every one of 10 million pairs was counted, and how long attaching
-//! and detaching take. Timings are reported and judged; only a wrong count makes the run fail.
+//! under each of them, whether every one of 10 million pairs was counted, how long attaching and
+//! detaching take, and what the live view of many stacks costs. Timings are reported and judged;
+//! only a wrong count makes the run fail.
 
 mod allocator;
 mod checks;
@@ -8,7 +9,9 @@ mod empty;
 mod machine;
 mod rounds;
 mod table;
+mod terminal;
 mod tracers;
+mod view;
 
 use std::mem::MaybeUninit;
 use std::process::ExitCode;
@@ -16,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Parser;
+use memtools_tests::EmptyProbes;
 
 use checks::Verdict;
-use empty::EmptyProbes;
 use rounds::{Case, Effort};
 use tracers::Tracers;
 
@@ -28,9 +31,12 @@ use tracers::Tracers;
     about = "What memleak costs its target, beside its peers"
 )]
 struct Args {
-    /// Fewer and shorter rounds: under a minute
+    /// Fewer and shorter rounds: under two minutes
     #[arg(long)]
     quick: bool,
+    /// Only the live view
+    #[arg(long)]
+    view: bool,
 }
 
 const THREADS: [usize; 3] = [1, 2, 8];
@@ -55,6 +61,16 @@ fn cases() -> impl Iterator<Item = Case> {
 
 fn run(args: &Args) -> Result<Verdict> {
     let began = Instant::now();
+    let view_effort = if args.quick {
+        &view::QUICK
+    } else {
+        &view::THOROUGH
+    };
+    if args.view {
+        machine::describe();
+        view::measure(view_effort)?;
+        return Ok(Verdict::Right);
+    }
     let mut storage = MaybeUninit::uninit();
     let tracers = Tracers::find(EmptyProbes::load(&mut storage)?);
     let effort = if args.quick { &QUICK } else { &THOROUGH };
@@ -71,6 +87,7 @@ fn run(args: &Args) -> Result<Verdict> {
 
     let verdict = checks::exactness(if args.quick { 2_000_000 } else { 10_000_000 });
     checks::attach_and_detach();
+    view::measure(view_effort)?;
     println!(
         "\nThe benchmark took {:.0} s.",
         began.elapsed().as_secs_f64()

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use memtools::attach::Links;
-use memtools_tests::{Memleak, altered_code, wait_until};
+use memtools_tests::{EmptyProbes, Memleak, altered_code, wait_until};
 
 use crate::allocator::Allocator;
-use crate::empty::EmptyProbes;
+use crate::empty;
 
 /// Where distributions put heaptrack's library.
 const HEAPTRACK: &[&str] = &[
@@ -107,7 +107,7 @@ impl<'a> Tracers<'a> {
     pub fn attach(&self, tracer: Tracer, pid: u32) -> Result<Attached> {
         Ok(match tracer {
             Tracer::Untraced | Tracer::Heaptrack => Attached::Nothing,
-            Tracer::Empty => Attached::Empty(self.empty.attach(pid)?),
+            Tracer::Empty => Attached::Empty(empty::attach(&self.empty, pid)?),
             Tracer::Memleak => Attached::Memleak(Memleak::attach(pid, &["--duration", "3600"])),
             Tracer::Bpftrace => Attached::Bpftrace(attach_bpftrace(pid)?),
         })

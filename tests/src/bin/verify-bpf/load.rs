@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use libbpf_rs::btf::types::{DataSec, Var};
-use libbpf_rs::{AsRawLibbpf, Btf, ObjectBuilder, OpenObject, PrintLevel};
-use memtools::attach::{Hook, try_hook};
+use libbpf_rs::btf::types::{DataSec, Func, Struct, Var};
+use libbpf_rs::{
+    AsRawLibbpf, Btf, MapType, ObjectBuilder, OpenObject, OpenProgramMut, PrintLevel, ProgramType,
+};
+use memtools::attach::{Hook, has_fentry, takes_pointer_to, try_hook};
 
 /// Only the number of instructions, and the state of the verifier where it refuses.
 const LOG_STATISTICS: u32 = 4;
@@ -27,14 +29,36 @@ pub struct Kernel {
 impl Kernel {
     /// Whether programs of this section can be loaded at all.
     fn has(self, section: &str) -> bool {
-        let hook = match section.split('/').next().unwrap_or(section) {
+        let (kind, place) = section.split_once('/').unwrap_or((section, ""));
+        let hook = match kind {
             "uprobe.session" => return self.has_sessions,
-            "fentry" => Hook::Fentry,
+            "iter" => return has_iterator(place),
+            "fentry" | "fexit" => return function(place).is_some() && has_fentry(),
             "kprobe.multi" => Hook::KprobeMulti,
+            "kprobe.session" => return function("bpf_session_cookie").is_some(),
+            "kprobe" | "kretprobe" => Hook::Kprobe,
             _ => return true,
         };
         try_hook(hook).is_ok()
     }
+}
+
+/// Whether the kernel has an iterator over such things.
+fn has_iterator(over: &str) -> bool {
+    let name = format!("bpf_iter__{over}");
+    Btf::from_vmlinux().is_ok_and(|btf| btf.type_by_name::<Struct<'_>>(&name).is_some())
+}
+
+/// Whether a program is attached to functions of the kernel, where one object has both kinds.
+fn is_of_kernel(program: &str) -> bool {
+    program.starts_with("on_kernel") || program.starts_with("on_trampoline")
+}
+
+/// What the kernel calls a function: from 6.10 on many have a suffix.
+fn function(name: &str) -> Option<String> {
+    let btf = Btf::from_vmlinux().ok()?;
+    let mut names = [name.to_owned(), format!("{name}_noprof")].into_iter();
+    names.find(|name| btf.type_by_name::<Func<'_>>(name).is_some())
 }
 
 pub struct Object {
@@ -87,13 +111,37 @@ impl Object {
                 return Ok(Verdict::OtherKernels);
             }
             other.set_autoload(is_it);
+            set_target(&mut other, is_it)?;
             other.set_log_level(LOG_STATISTICS);
+        }
+        let has_task_storage = has_task_storage();
+        for mut map in object.maps_mut() {
+            if map.map_type() == MapType::TaskStorage {
+                map.set_autocreate(has_task_storage)?;
+            }
         }
         let constants = [
             ("has_attach_cookie", u32::from(kernel.has_attach_cookie)),
             // Without it the verifier would not follow what the table in front needs.
             ("block_set_count", BLOCK_SETS),
             ("trace_every_event", 1),
+            ("alloc_has_cache", has_cache("kmem_cache_alloc").into()),
+            ("free_has_cache", has_cache("kmem_cache_free").into()),
+            ("target_process", 1),
+            ("wanted_cgroup", 1),
+            ("has_task_storage", has_task_storage.into()),
+            ("has_current_task", has_task_storage.into()),
+            ("times", 1),
+            ("by_errno", 1),
+            ("follows", 1),
+            ("target_parent", 1),
+            ("has_wanted_comm", 1),
+            ("has_wanted_calls", 1),
+            ("wants_slow", 1),
+            ("wants_stack", 1),
+            ("recursion", 2),
+            ("split", 1),
+            ("is_kernel", is_of_kernel(program).into()),
         ];
         for (name, value) in constants {
             set_word(&mut object, name, value)?;
@@ -106,6 +154,8 @@ impl Object {
             Ok(_) => Verdict::Loaded(processed(&said).with_context(|| {
                 format!("the verifier does not say how far it went in {program}: {said}")
             })?),
+            // Before 5.13 no function with such an argument can be watched, and the suite does without.
+            Err(_) if said.contains("type PTR is not a struct") => Verdict::OtherKernels,
             Err(error) => Verdict::Refused(match verifier_log(&said) {
                 Some(log) => log.to_owned(),
                 None => format!("{error:#}"),
@@ -117,6 +167,31 @@ impl Object {
         ObjectBuilder::default()
             .open_memory(&self.image)
             .with_context(|| format!("open {}", self.name))
+    }
+}
+
+/// Whether such programs can keep what is theirs in tasks (5.12).
+fn has_task_storage() -> bool {
+    ProgramType::RawTracepoint
+        .is_helper_supported(libbpf_rs::libbpf_sys::BPF_FUNC_task_storage_get)
+        .unwrap_or(false)
+}
+
+fn has_cache(tracepoint: &str) -> bool {
+    Btf::from_vmlinux().is_ok_and(|types| takes_pointer_to(&types, tracepoint, 2, "kmem_cache"))
+}
+
+/// Gives a program for a function the name that the function has here.
+fn set_target(program: &mut OpenProgramMut<'_>, is_loaded: bool) -> Result<()> {
+    let section = program.section().to_string_lossy().into_owned();
+    let ("fentry" | "fexit", name) = section.split_once('/').unwrap_or_default() else {
+        return Ok(());
+    };
+    match function(name) {
+        Some(function) if is_loaded && function != name => {
+            Ok(program.set_attach_target(0, Some(function))?)
+        }
+        _ => Ok(()),
     }
 }
 

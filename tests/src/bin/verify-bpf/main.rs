@@ -30,6 +30,22 @@ const SUITE: &[(&str, &[u8])] = &[
         include_bytes!(concat!(env!("OUT_DIR"), "/memleak.bpf.o")),
     ),
     (
+        "oomkill",
+        include_bytes!(concat!(env!("OUT_DIR"), "/oomkill.bpf.o")),
+    ),
+    (
+        "slabtop",
+        include_bytes!(concat!(env!("OUT_DIR"), "/slabtop.bpf.o")),
+    ),
+    (
+        "syscount",
+        include_bytes!(concat!(env!("OUT_DIR"), "/syscount.bpf.o")),
+    ),
+    (
+        "funclatency",
+        include_bytes!(concat!(env!("OUT_DIR"), "/funclatency.bpf.o")),
+    ),
+    (
         "trace_test",
         include_bytes!(concat!(env!("OUT_DIR"), "/trace_test.bpf.o")),
     ),

@@ -16,6 +16,18 @@ fn refusal(words: &[&str]) -> String {
     }
 }
 
+/// Also where its help differs from that of memleak alone.
+#[test]
+fn a_recording_has_an_interval() {
+    let words = ["memleak", "record", "-o", "x", "-p", "1", "0.5", "3"];
+    let read = Invocation::of(words.iter().map(OsString::from).collect());
+    let Ok(Invocation::Record(cli)) = read else {
+        panic!("{read:?}");
+    };
+    assert_eq!(cli.interval, Some(Duration::from_millis(500)));
+    assert_eq!(cli.count, Some(3));
+}
+
 #[test]
 fn bcc_command_lines_run_unchanged() {
     for line in [
@@ -83,11 +95,50 @@ fn bad_input_is_one_line_with_a_remedy() {
     }
 }
 
+fn invoked(line: &str) -> Result<Invocation, CommandLine> {
+    Invocation::of(line.split(' ').map(OsString::from).collect())
+}
+
 #[test]
-fn sizes_take_units() {
-    assert_eq!(parse_bytes("64K"), Ok(65536));
-    assert_eq!(parse_bytes("2MiB"), Ok(2 << 20));
-    assert_eq!(parse_bytes("0"), Ok(0));
-    assert!(parse_bytes("99999999999T").is_err());
-    assert!(parse_bytes("K").is_err());
+fn record_names_its_file_with_o() {
+    let Ok(Invocation::Record(cli)) = invoked("memleak record -o f.leak --older 9 -p 7 2") else {
+        panic!("no record");
+    };
+    assert_eq!(cli.output, Some("f.leak".into()));
+    assert_eq!((cli.older, cli.pid), (9, Some(7)));
+    assert!(invoked("memleak record -p 7").is_err());
+    let Ok(Invocation::Record(cli)) = invoked("memleak record -o f 2 9 -- ls -l") else {
+        panic!("no record");
+    };
+    let subject = Subject::Command(vec!["ls".into(), "-l".into()]);
+    assert_eq!(cli.subject().unwrap(), subject);
+    assert_eq!(
+        (cli.interval, cli.count),
+        (Some(Duration::from_secs(2)), Some(9))
+    );
+    assert!(matches!(
+        invoked("memleak -o 9 -p 7"),
+        Ok(Invocation::Trace(_))
+    ));
+}
+
+#[test]
+fn recordings_are_shown_and_compared() {
+    assert!(matches!(
+        invoked("memleak show f --at 3 --pprof p"),
+        Ok(Invocation::Show(_))
+    ));
+    assert!(matches!(
+        invoked("memleak diff a b@3 --json"),
+        Ok(Invocation::Diff(_))
+    ));
+    for line in [
+        "memleak show",
+        "memleak diff a",
+        "memleak show f --tui --json",
+    ] {
+        assert!(matches!(invoked(line), Err(CommandLine::Bad(_))), "{line}");
+    }
+    let page = invoked("memleak record --help");
+    assert!(matches!(page, Err(CommandLine::Page(page)) if page.contains("memleak record")));
 }

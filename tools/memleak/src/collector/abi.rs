@@ -104,6 +104,20 @@ pub struct Stack {
     pub frames: [u64; MAX_FRAMES],
 }
 
+impl Default for Stack {
+    fn default() -> Self {
+        Self {
+            hash: 0,
+            first_seen_ns: 0,
+            depth: 0,
+            flags: 0,
+            generation: 0,
+            reserved: 0,
+            frames: [0; MAX_FRAMES],
+        }
+    }
+}
+
 /// struct event.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]

@@ -1,56 +1,149 @@
 //! What each stack has, while the kernel's tables are read.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::abi;
-use crate::snapshot::{Amount, Block, Class, Stack, StackAccount};
+use crate::snapshot::{Amount, Births, Block, Class, SizeHistogram, Stack, StackAccount};
 
 /// What a stack has so far, while the tables are read.
 #[derive(Debug, Default)]
 pub struct Tally {
-    pub live: Amount,
-    young: Amount,
-    pub allocs: u64,
-    pub frees: u64,
-    oldest_born_ns: Option<u64>,
+    /// What the kernel side has counted.
+    pub totals: Totals,
+    sum: Sum,
+    sizes: SizeHistogram,
     blocks: Vec<Block>,
 }
 
+/// Since the attach.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    pub allocs: u64,
+    pub alloc_bytes: u64,
+    pub frees: u64,
+    /// Where blocks are not looked at (`-C`): what is live.
+    pub live: Amount,
+}
+
+/// What is touched for each of a million blocks, in no order that a cache would like.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    live: Amount,
+    young: Amount,
+    fresh: Amount,
+    /// Births in nanoseconds since recording began; they hold if anything is live.
+    first: u64,
+    last: u64,
+    births: u128,
+}
+
+impl Sum {
+    fn add(&mut self, bytes: u64, born: u64, is_fresh: bool) {
+        self.first = if self.live.count == 0 {
+            born
+        } else {
+            self.first.min(born)
+        };
+        self.last = self.last.max(born);
+        self.births += u128::from(born);
+        self.live.add_block(bytes);
+        if is_fresh {
+            self.fresh.add_block(bytes);
+        }
+    }
+
+    fn births(&self) -> Option<Births> {
+        let mean = self.births.checked_div(u128::from(self.live.count))?;
+        Some(Births {
+            first: Duration::from_nanos(self.first),
+            last: Duration::from_nanos(self.last),
+            mean: Duration::from_nanos(mean as u64),
+        })
+    }
+}
+
 impl Tally {
-    pub fn into_account(self, stack: Arc<Stack>, class: Class, now_ns: u64) -> StackAccount {
+    pub fn into_account(self, stack: Arc<Stack>, class: Class) -> StackAccount {
+        let mut live = self.sum.live;
+        live.add(self.totals.live);
+        let mut fresh = self.sum.fresh;
+        fresh.add(self.totals.live);
         StackAccount {
             stack,
             class,
-            live: self.live,
-            young: self.young,
-            allocs: self.allocs,
-            frees: self.frees,
-            oldest: self
-                .oldest_born_ns
-                .map(|born| Duration::from_nanos(now_ns.saturating_sub(born))),
+            live,
+            young: self.sum.young,
+            fresh,
+            allocs: self.totals.allocs,
+            alloc_bytes: self.totals.alloc_bytes,
+            frees: self.totals.frees,
+            births: self.sum.births(),
+            sizes: self.sizes,
             blocks: self.blocks,
         }
     }
 }
 
+/// What is counted, and from when. Times are of CLOCK_MONOTONIC, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Census {
+    /// Recording began.
+    pub started_ns: u64,
+    /// What was born after this is young.
+    pub young_after_ns: u64,
+    /// What was born after this is fresh.
+    pub fresh_after_ns: u64,
+    /// Each block is listed.
+    pub list_blocks: bool,
+}
+
 /// All stacks' tallies.
 pub struct Accounts {
-    pub by_stack: BTreeMap<(u32, Class), Tally>,
     pub chunk_overhead: u64,
-    list_blocks: bool,
-    born_before_ns: u64,
+    census: Census,
+    tallies: Vec<((u32, Class), Tally)>,
+    /// Where a slot's heap is in `tallies`, counted from 1: there are a million blocks to look up.
+    heap: Vec<u32>,
+    others: HashMap<(u32, Class), usize>,
 }
 
 impl Accounts {
-    pub fn new(list_blocks: bool, min_age: Duration, now_ns: u64) -> Self {
+    pub fn new(census: Census) -> Self {
         Self {
-            by_stack: BTreeMap::new(),
             chunk_overhead: 0,
-            list_blocks,
-            born_before_ns: now_ns.saturating_sub(min_age.as_nanos() as u64),
+            census,
+            tallies: Vec::new(),
+            heap: Vec::new(),
+            others: HashMap::new(),
         }
+    }
+
+    /// The tally of a stack, by its slot, for a class of memory.
+    pub fn tally(&mut self, slot: u32, class: Class) -> &mut Tally {
+        let next = self.tallies.len();
+        let at = if class == Class::Heap {
+            let slot = slot as usize;
+            if slot >= self.heap.len() {
+                self.heap.resize(slot + 1, 0);
+            }
+            if self.heap[slot] == 0 {
+                self.heap[slot] = next as u32 + 1;
+            }
+            self.heap[slot] as usize - 1
+        } else {
+            *self.others.entry((slot, class)).or_insert(next)
+        };
+        if at == next {
+            self.tallies.push(((slot, class), Tally::default()));
+        }
+        &mut self.tallies[at].1
+    }
+
+    /// All of them; each stack and class once.
+    pub fn into_tallies(self) -> Vec<((u32, Class), Tally)> {
+        self.tallies
     }
 
     pub fn add_block(&mut self, slot: u32, address: u64, block: &abi::Block) {
@@ -59,14 +152,17 @@ impl Accounts {
     }
 
     pub fn add(&mut self, key: (u32, Class), address: u64, bytes: u64, born_ns: u64) {
-        let tally = self.by_stack.entry(key).or_default();
-        tally.oldest_born_ns = Some(tally.oldest_born_ns.map_or(born_ns, |old| old.min(born_ns)));
-        if born_ns > self.born_before_ns {
-            tally.young.add_block(bytes);
+        let census = self.census;
+        let tally = self.tally(key.0, key.1);
+        if born_ns > census.young_after_ns {
+            tally.sum.young.add_block(bytes);
             return;
         }
-        tally.live.add_block(bytes);
-        if self.list_blocks {
+        let since_start = born_ns.saturating_sub(census.started_ns);
+        let is_fresh = born_ns > census.fresh_after_ns;
+        tally.sum.add(bytes, since_start, is_fresh);
+        tally.sizes.add_block(bytes);
+        if census.list_blocks {
             tally.blocks.push(Block {
                 addr: address,
                 size: bytes,
@@ -93,5 +189,32 @@ mod tests {
         assert_eq!(chunk_overhead(24), 8);
         assert_eq!(chunk_overhead(25), 23);
         assert_eq!(chunk_overhead(1000), 8);
+    }
+
+    #[test]
+    fn blocks_are_told_apart_by_when_they_were_made() {
+        let mut accounts = Accounts::new(Census {
+            started_ns: 1000,
+            young_after_ns: 5000,
+            fresh_after_ns: 3000,
+            list_blocks: false,
+        });
+        for (bytes, born_ns) in [(10, 2000), (20, 4000), (40, 6000)] {
+            accounts.add((7, Class::Heap), bytes, bytes, born_ns);
+        }
+        accounts.add((7, Class::Mmap), 0, 4096, 2000);
+        let tallies = accounts.into_tallies();
+        let keys: Vec<(u32, Class)> = tallies.iter().map(|(key, _)| *key).collect();
+        assert_eq!(keys, [(7, Class::Heap), (7, Class::Mmap)]);
+        let tally = &tallies[0].1;
+        let Sum {
+            live, young, fresh, ..
+        } = tally.sum;
+        assert_eq!((live.bytes, live.count), (30, 2));
+        assert_eq!((fresh.bytes, young.bytes), (20, 40));
+        assert_eq!(tally.sizes, SizeHistogram(vec![(3, 1), (4, 1)]));
+        let births = tally.sum.births().unwrap();
+        let nanos = [births.first, births.mean, births.last].map(|time| time.as_nanos());
+        assert_eq!(nanos, [1000, 2000, 3000]);
     }
 }

@@ -37,9 +37,6 @@ pub use skel::types;
 pub const DEFAULT_BLOCKS: u32 = 1 << 20;
 /// The default where all of it is taken at once.
 pub const DEFAULT_BLOCKS_PREALLOCATED: u32 = 256 << 10;
-/// A block's share of the table when it is full, in bytes: key, value, the element around them
-/// (rounded up by the allocator) and its bucket.
-pub const BYTES_PER_BLOCK: u64 = 96 + 16;
 
 /// TEXT_ANYWHERE in stack.bpf.h.
 const TEXT_ANYWHERE: u64 = 1 << 62;
@@ -56,7 +53,6 @@ pub struct Kernel {
     /// The image for which the sets were last swept.
     swept_image: u32,
     totals: MappedArray<StackTotals>,
-    stacks: MappedArray<Stack>,
 }
 
 impl Kernel {
@@ -73,14 +69,13 @@ impl Kernel {
         settings::choose_programs(&mut open, uprobes.way);
         settings::size_maps(&mut open, options).map_err(failed)?;
         let skel = open.load().map_err(failed)?;
-        settings::fill_free_slots(&skel, options.stack_slots).map_err(failed)?;
+        settings::fill_free_slots(&skel, options.room.stacks).map_err(failed)?;
         let mapped = |error: MapError| failed(libbpf_rs::Error::from(std::io::Error::other(error)));
         let mut kernel = Self {
-            set_count: sets::set_count(options.max_blocks),
+            set_count: sets::set_count(options.room.blocks),
             swept_image: 0,
             sets: SharedWords::new(&skel.maps.block_sets).map_err(mapped)?,
             totals: MappedArray::new(&skel.maps.totals).map_err(mapped)?,
-            stacks: MappedArray::new(&skel.maps.stacks).map_err(mapped)?,
             skel,
             life: Links::default(),
             probes: Links::default(),
@@ -310,9 +305,14 @@ impl Kernel {
         (0..self.totals.len()).filter_map(|slot| Some((slot as u32, self.totals.get(slot)?)))
     }
 
-    /// A stack.
+    /// A stack. Each is read once: mapped, all of them would count as our resident memory.
     pub fn stack(&self, slot: u32) -> Option<Stack> {
-        self.stacks.get(slot as usize)
+        let mut stack = Stack::default();
+        // SAFETY: Stack is plain: whatever bytes are written there are a value.
+        let bytes = unsafe { plain::as_mut_bytes(&mut stack) };
+        let map = &self.skel.maps.stacks;
+        let found = map.lookup_into(&slot.to_ne_bytes(), bytes, MapFlags::ANY);
+        found.is_ok_and(|found| found).then_some(stack)
     }
 
     /// All counters.

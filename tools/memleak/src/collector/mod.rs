@@ -3,6 +3,7 @@
 mod abi;
 mod accounts;
 mod backlog;
+mod budget;
 mod kernel;
 mod load;
 mod session;
@@ -17,12 +18,16 @@ use anyhow::{Context, Result, anyhow};
 use memtools::target::Target;
 
 pub use backlog::Backlog;
-pub use kernel::{BYTES_PER_BLOCK, DEFAULT_BLOCKS, DEFAULT_BLOCKS_PREALLOCATED, Kernel};
+pub use budget::LEAST as LEAST_MEMORY;
+pub use kernel::{DEFAULT_BLOCKS, DEFAULT_BLOCKS_PREALLOCATED, Kernel};
 pub use session::{Session, Setup};
+
+use budget::Room;
 
 use crate::cli::Cli;
 use crate::plan::Allocator;
 use crate::snapshot::Snapshot;
+use crate::tui::Order;
 
 /// What the kernel side is told before it is loaded, and the collector with it.
 #[derive(Clone, Debug)]
@@ -40,10 +45,8 @@ pub struct Options {
     pub trace: bool,
     /// Frames.
     pub max_stack_depth: u32,
-    /// Stacks.
-    pub stack_slots: u32,
-    /// Live blocks.
-    pub max_blocks: u32,
+    /// How large the tables are.
+    pub room: Room,
     /// Whether maps take memory as they fill.
     pub grows: bool,
     /// Blocks younger than this are hidden.
@@ -64,7 +67,11 @@ impl Options {
         } else {
             DEFAULT_BLOCKS_PREALLOCATED
         };
+        let wanted = Room::unlimited(cli.stack_storage_size, cli.max_allocs.unwrap_or(default));
         Self {
+            room: cli
+                .max_memory
+                .map_or(wanted, |bytes| wanted.within(bytes, cli.show_allocs)),
             allocator: Allocator {
                 object: cli.obj.clone(),
                 prefix: cli.symbols_prefix.clone(),
@@ -74,8 +81,6 @@ impl Options {
             max_bytes: cli.max_size.unwrap_or(u64::MAX),
             trace: cli.trace,
             max_stack_depth: cli.perf_max_stack_depth,
-            stack_slots: cli.stack_storage_size,
-            max_blocks: cli.max_allocs.unwrap_or(default),
             grows,
             min_age: Duration::from_millis(cli.older),
             list_blocks: cli.show_allocs,
@@ -115,11 +120,34 @@ pub enum Message {
     Note(String),
     /// The first signal that asks for the end has arrived.
     Signal,
+    /// The view asks for something.
+    Order(Order),
+}
+
+impl Message {
+    /// What a user is told, if anything.
+    pub fn text(&self) -> Option<String> {
+        match self {
+            Self::Note(line) => Some(format!("note: {line}")),
+            Self::Silence => Some(
+                "no event seen for 5 seconds: the process may be idle (see its CPU in top), or \
+                 allocate in another way (--explain shows the probes; -O names the allocator's \
+                 object)"
+                    .to_owned(),
+            ),
+            Self::Detached(percent) => Some(format!(
+                "detached: the probes took {percent:.0} % of the target's CPU time for 3 seconds, \
+                 more than --max-overhead allows"
+            )),
+            Self::Ended | Self::Trace(_) | Self::Signal | Self::Order(_) => None,
+        }
+    }
 }
 
 /// What it is asked.
 enum Request {
     Snapshot(SyncSender<Result<Snapshot>>),
+    BaseLine(bool),
     /// The last snapshot: recording ends first, and the probes are taken out after it.
     Finish(SyncSender<Result<Snapshot>>),
 }
@@ -163,6 +191,12 @@ impl Collector {
     /// What is known now.
     pub fn snapshot(&self) -> Result<Snapshot> {
         self.ask(Request::Snapshot)
+    }
+
+    /// Blocks made from now on are fresh; or, with `false`, all are.
+    pub fn set_base_line(&self, is_set: bool) {
+        let _ = self.requests.send(Request::BaseLine(is_set));
+        self.waker.wake();
     }
 
     /// Ends recording, and returns what is known then. The probes are out when this returns.
@@ -209,7 +243,7 @@ impl Outbox {
 
     fn with_loss(&self, snapshot: Result<Snapshot>) -> Result<Snapshot> {
         let mut snapshot = snapshot?;
-        snapshot.loss.trace_events += self.backlog.lost();
+        snapshot.moment.loss.trace_events += self.backlog.lost();
         Ok(snapshot)
     }
 }
@@ -228,6 +262,7 @@ fn run(mut session: Session, inbox: &Receiver<Request>, woken: &Waker, outbox: &
                 Request::Snapshot(answer) => {
                     let _ = answer.send(outbox.with_loss(session.snapshot()));
                 }
+                Request::BaseLine(is_set) => session.set_base_line(is_set),
                 Request::Finish(answer) => {
                     let snapshot = session.finish();
                     outbox.send(session.pump());
@@ -277,8 +312,8 @@ impl Waker {
 
 /// Says what the table of blocks may come to.
 pub fn table_cost(options: &Options) -> String {
-    let sets = u64::from(sets::set_count(options.max_blocks)) * 64;
-    let bytes = u64::from(options.max_blocks) * BYTES_PER_BLOCK + sets;
+    let blocks = options.room.blocks;
+    let bytes = u64::from(blocks) * budget::BYTES_PER_BLOCK + sets::bytes(blocks);
     let how = if options.grows {
         "as blocks come"
     } else {
@@ -286,7 +321,7 @@ pub fn table_cost(options: &Options) -> String {
     };
     format!(
         "room for {}: up to {} of kernel memory, taken {how}",
-        memtools::output::counted(u64::from(options.max_blocks), "live block"),
+        memtools::output::counted(u64::from(blocks), "live block"),
         memtools::output::human_bytes(bytes),
     )
 }

@@ -46,11 +46,20 @@ pub struct Session {
     intervals: Intervals,
     /// The image that the intervals belong to.
     mapped_image: u32,
-    stacks: HashMap<u32, Arc<Stack>>,
+    /// By slot, with the text as it was when they were resolved.
+    stacks: Vec<Option<(Arc<Stack>, u64)>>,
+    /// The images that stacks belong to, by slot.
+    stack_images: Vec<Option<u32>>,
+    /// By address, the last that was met.
+    locations: HashMap<u64, Arc<Location>>,
     resident: ResidentChange,
     comm: String,
     meter: LoadMeter,
     started: Instant,
+    /// The same on CLOCK_MONOTONIC, as the kernel side has it.
+    started_ns: u64,
+    /// What was made after this is fresh, likewise.
+    base_line_ns: u64,
     /// The images that there were by the exec records of perf, and since when.
     images: u32,
     images_since: Instant,
@@ -94,7 +103,9 @@ impl Session {
             planned: objects.iter().map(|object| object.id()).collect(),
             intervals: Intervals::default(),
             mapped_image: 0,
-            stacks: HashMap::new(),
+            stacks: Vec::new(),
+            stack_images: Vec::new(),
+            locations: HashMap::new(),
             resident: ResidentChange {
                 at_attach: resident,
                 now: resident,
@@ -102,6 +113,8 @@ impl Session {
             comm: process::comm(pid).unwrap_or_default(),
             meter,
             started: Instant::now(),
+            started_ns: monotonic_ns(),
+            base_line_ns: 0,
             images: 0,
             images_since: Instant::now(),
             skipped_execs: 0,
@@ -125,6 +138,7 @@ impl Session {
         session.place_cookies();
         session.kernel.enable(true);
         session.started = Instant::now();
+        session.started_ns = monotonic_ns();
         Ok(session)
     }
 
@@ -371,10 +385,9 @@ impl Session {
         }
         // A thread whose first call is free makes its arena inside free, which has no return.
         let caller = self.stack(event.stack).locations.first().cloned();
-        let is_allocator = |location: Location| {
-            location
-                .object
-                .is_some_and(|o| self.plan.is_allocator(o.id()))
+        let is_allocator = |location: Arc<Location>| {
+            let object = location.object.as_ref();
+            object.is_some_and(|o| self.plan.is_allocator(o.id()))
         };
         if event.map_flags & MAP_NORESERVE != 0 && caller.is_some_and(is_allocator) {
             return MappingClass::Arena;
@@ -383,6 +396,11 @@ impl Session {
     }
 
     // ---- snapshots ----
+
+    /// From now on only what is made later counts as fresh; or, with `false`, everything does.
+    pub fn set_base_line(&mut self, is_set: bool) {
+        self.base_line_ns = if is_set { monotonic_ns() } else { 0 };
+    }
 
     fn stop_recording(&mut self) {
         self.kernel.enable(false);

@@ -56,6 +56,7 @@ pub struct Text {
     /// What the kernel side was told; `None`: text can lie anywhere.
     told: Option<Ranges>,
     lost: u64,
+    version: u64,
 }
 
 impl Text {
@@ -71,6 +72,7 @@ impl Text {
             changed: Some(Instant::now()),
             told: None,
             lost: 0,
+            version: 0,
         }
     }
 
@@ -91,6 +93,11 @@ impl Text {
     /// All mappings there have been.
     pub fn mappings(&self) -> &Mappings {
         &self.mappings
+    }
+
+    /// Changes with the mappings.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Mappings whose record found no room, found later or not at all.
@@ -123,6 +130,7 @@ impl Text {
 
     fn begin_image(&mut self, time: u64, comm: String) -> TextChange {
         self.mappings.clear(time);
+        self.version += 1;
         // What is left was mapped by the new image already.
         self.program = self.mappings.first_object().map(|object| object.id());
         self.told = None;
@@ -155,6 +163,7 @@ impl Text {
     /// Returns whether it was new.
     fn map(&mut self, tid: u32, record: &Record, time: u64, changes: &mut Vec<TextChange>) -> bool {
         let change = self.mappings.insert(tid, record, time);
+        self.version += u64::from(change.is_new || change.reuses_addresses);
         if change.reuses_addresses {
             changes.push(TextChange::Reuse);
         }

@@ -1,25 +1,26 @@
 use super::*;
-use crate::fixture::{account, named, snapshot};
+use crate::fixture::{LAST, account, births, ledger, snapshot};
+use crate::snapshot::StackAccount;
 
-fn order(key: SortKey) -> Order {
-    Order { key, scale: 1 }
+fn first_frames(report: &Report<'_>) -> Vec<u64> {
+    let rows = report.rows.iter();
+    rows.map(|row| {
+        report
+            .ledger
+            .frames(row)
+            .next()
+            .map_or(0, |frame| frame.addr)
+    })
+    .collect()
 }
 
-fn report(accounts: Vec<StackAccount>, key: SortKey) -> Report {
-    History::default().report(snapshot(accounts), order(key), true, named)
-}
-
-fn first_frames(report: &Report) -> Vec<u64> {
-    report
-        .rows
-        .iter()
-        .map(|row| row.frames.first().map_or(0, |frame| frame.addr))
-        .collect()
+fn sorted_by(sort: SortKey) -> ReportOptions {
+    ReportOptions { sort, ..LAST }
 }
 
 fn three() -> Vec<StackAccount> {
     let mut many = account(&[11], Class::Heap, (100, 50));
-    many.oldest = Some(Duration::from_secs(9));
+    many.births = Some(births(Duration::from_secs(4)));
     vec![
         many,
         account(&[10], Class::Heap, (300, 1)),
@@ -30,23 +31,17 @@ fn three() -> Vec<StackAccount> {
 
 #[test]
 fn rows_are_sorted_and_what_cannot_leak_comes_last() {
-    assert_eq!(
-        first_frames(&report(three(), SortKey::Bytes)),
-        [10, 12, 11, 13]
-    );
-    assert_eq!(
-        first_frames(&report(three(), SortKey::Count)),
-        [11, 12, 10, 13]
-    );
-    assert_eq!(
-        first_frames(&report(three(), SortKey::Age)),
-        [11, 10, 12, 13]
-    );
+    let ledger = ledger(vec![snapshot(three())], 1);
+    let order = |key| first_frames(&ledger.report(sorted_by(key)).unwrap());
+    assert_eq!(order(SortKey::Bytes), [10, 12, 11, 13]);
+    assert_eq!(order(SortKey::Count), [11, 12, 10, 13]);
+    assert_eq!(order(SortKey::Age), [11, 10, 12, 13]);
 }
 
 #[test]
 fn the_total_is_what_can_leak() {
-    let report = report(three(), SortKey::Bytes);
+    let ledger = ledger(vec![snapshot(three())], 1);
+    let report = ledger.report(LAST).unwrap();
     assert_eq!(
         report.total,
         Amount {
@@ -60,12 +55,11 @@ fn the_total_is_what_can_leak() {
 
 #[test]
 fn growth_is_since_the_last_report() {
-    let mut history = History::default();
-    history.report(snapshot(three()), order(SortKey::Growth), false, named);
     let mut later = three();
     later[0].live.bytes += 50;
     later[1].live.bytes -= 10;
-    let report = history.report(snapshot(later), order(SortKey::Growth), true, named);
+    let ledger = ledger(vec![snapshot(three()), snapshot(later)], 1);
+    let report = ledger.report(sorted_by(SortKey::Growth)).unwrap();
     assert_eq!(first_frames(&report), [11, 12, 10, 13]);
     let growth: Vec<i64> = report.rows.iter().map(|row| row.growth).collect();
     assert_eq!(growth, [50, 0, -10, 0]);
@@ -78,31 +72,30 @@ fn stacks_with_the_same_frames_are_one_row() {
         account(&[10, 20], Class::Heap, (12, 1)),
         account(&[10, 20], Class::Mmap, (4096, 1)),
     ];
-    let report = report(accounts, SortKey::Bytes);
+    let ledger = ledger(vec![snapshot(accounts)], 1);
+    let report = ledger.report(LAST).unwrap();
     assert_eq!(report.rows.len(), 2);
     assert_eq!(
-        report.rows[1].live,
+        report.rows[1].figures.live,
         Amount {
             bytes: 42,
             count: 4
         }
     );
-    assert_eq!((report.rows[1].allocs, report.rows[1].frees), (6, 2));
-    assert_eq!(report.rows[1].oldest, Some(Duration::from_millis(30)));
-    assert_eq!(report.rows[1].blocks.len(), 2);
+    let row = report.rows[1];
+    assert_eq!((row.figures.allocs, row.figures.frees), (6, 2));
+    assert_eq!(row.oldest(report.moment), Some(Duration::from_millis(30)));
+    assert_eq!(row.figures.blocks.len(), 2);
 }
 
 #[test]
 fn only_the_heap_is_scaled() {
-    let sampled = Order {
-        key: SortKey::Bytes,
-        scale: 10,
-    };
     let mut accounts = three();
     accounts[0].young.add_block(5);
-    let report = History::default().report(snapshot(accounts), sampled, true, named);
+    let ledger = ledger(vec![snapshot(accounts)], 10);
+    let report = ledger.report(LAST).unwrap();
     assert_eq!(
-        report.rows[0].live,
+        report.rows[0].figures.live,
         Amount {
             bytes: 3000,
             count: 10
@@ -124,8 +117,29 @@ fn names_tell_thread_stacks_and_thread_local_storage() {
         account(&[10, 1], Class::Mmap, (8 << 20, 1)),
         account(&[10, 2], Class::Heap, (272, 1)),
     ];
-    let report = report(accounts, SortKey::Bytes);
+    let ledger = ledger(vec![snapshot(accounts)], 1);
+    let report = ledger.report(LAST).unwrap();
     let classes: Vec<Class> = report.rows.iter().map(|row| row.class).collect();
     assert_eq!(classes, [Class::ThreadStack, Class::Tls]);
     assert_eq!(report.total, Amount::default());
+}
+
+#[test]
+fn a_pause_is_filled_in_evenly() {
+    let grown = |second: u64| {
+        let mut snapshot = snapshot(vec![account(&[10], Class::Heap, (second * 1000, second))]);
+        snapshot.moment.elapsed = Duration::from_secs(second);
+        snapshot
+    };
+    let looked_on = ledger((1..=40).map(grown).collect(), 1);
+    let paused = ledger((1..=12).chain(32..=40).map(grown).collect(), 1);
+    let score = |ledger: &Ledger| ledger.score(&ledger.rows()[0]).total;
+    assert!(score(&looked_on) > 30.0, "{}", score(&looked_on));
+    assert!(
+        (score(&looked_on) - score(&paused)).abs() < 10.0,
+        "{}",
+        score(&paused)
+    );
+    let growth = paused.growth_per_second(&paused.rows()[0]);
+    assert!((growth - 1000.0).abs() < 200.0, "{growth}");
 }

@@ -3,8 +3,9 @@
 use memtools::output::rfc3339;
 use serde::Serialize;
 
-use crate::model::{Frame, Report};
+use crate::model::Report;
 use crate::snapshot::{Amount, Block, Class, Events, Loss, MappingCalls, ProbeLoad};
+use memtools::stacks::Frame;
 
 #[derive(Serialize)]
 struct JsonReport<'a> {
@@ -19,6 +20,8 @@ struct JsonReport<'a> {
     target: JsonTarget<'a>,
     total: Amount,
     young: Amount,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    suppressed: Vec<JsonSuppressed<'a>>,
     sample_rate: u64,
     events: Events,
     mappings: MappingCalls,
@@ -27,6 +30,13 @@ struct JsonReport<'a> {
     probes: ProbeLoad,
     stacks: Vec<JsonStack<'a>>,
     loss: &'a Loss,
+}
+
+#[derive(Serialize)]
+struct JsonSuppressed<'a> {
+    rule: &'a str,
+    #[serde(flatten)]
+    hidden: Amount,
 }
 
 #[derive(Serialize)]
@@ -62,46 +72,47 @@ struct JsonStack<'a> {
     incomplete: bool,
     #[serde(skip_serializing_if = "<[Block]>::is_empty")]
     blocks: &'a [Block],
-    frames: &'a [Frame],
+    frames: Vec<&'a Frame>,
 }
 
 /// A report as one line of JSON (docs/json.md). Names are as they are: JSON escapes control
 /// characters itself.
-pub fn json(report: &Report) -> serde_json::Result<String> {
-    let snapshot = &report.snapshot;
-    let resident = &snapshot.resident;
+pub fn json(report: &Report<'_>) -> serde_json::Result<String> {
+    let moment = report.moment;
+    let resident = &moment.resident;
     let stacks = report.rows.iter().map(|row| JsonStack {
-        bytes: row.live.bytes,
-        count: row.live.count,
-        allocs: row.allocs,
-        frees: row.frees,
+        bytes: row.figures.live.bytes,
+        count: row.figures.live.count,
+        allocs: row.figures.allocs,
+        frees: row.figures.frees,
         growth_bytes: row.growth,
-        oldest_ms: row.oldest.map(|age| age.as_millis() as u64),
-        pid: snapshot.pid,
+        oldest_ms: row.oldest(moment).map(|age| age.as_millis() as u64),
+        pid: moment.pid,
         class: row.class,
-        incomplete: row.is_incomplete,
-        blocks: &row.blocks,
-        frames: &row.frames,
+        incomplete: report.ledger.is_incomplete(row),
+        blocks: &row.figures.blocks,
+        frames: report.ledger.frames(row).collect(),
     });
     let mut line = serde_json::to_string(&JsonReport {
         v: 1,
         tool: "memleak",
         kind: "report",
-        time: rfc3339(snapshot.time),
-        elapsed_ms: snapshot.elapsed.as_millis() as u64,
+        time: rfc3339(moment.time),
+        elapsed_ms: moment.elapsed.as_millis() as u64,
         is_final: report.is_final,
         target: JsonTarget {
-            pid: snapshot.pid,
-            comm: &snapshot.comm,
-            ended: snapshot.has_ended,
+            pid: moment.pid,
+            comm: &moment.comm,
+            ended: moment.has_ended,
         },
         total: report.total,
         young: report.young,
+        suppressed: suppressed(report),
         sample_rate: report.scale,
-        events: snapshot.events,
-        mappings: snapshot.mappings,
+        events: moment.events,
+        mappings: moment.mappings,
         untracked: JsonUntracked {
-            frees: snapshot.untracked_frees,
+            frees: moment.untracked_frees,
         },
         resident: resident
             .at_attach
@@ -109,12 +120,22 @@ pub fn json(report: &Report) -> serde_json::Result<String> {
             .map(|(before, now)| JsonResident {
                 at_attach_bytes: before.total,
                 now_bytes: now.total,
-                chunk_overhead_bytes: snapshot.chunk_overhead,
+                chunk_overhead_bytes: moment.chunk_overhead,
             }),
-        probes: snapshot.load,
+        probes: moment.load,
         stacks: stacks.collect(),
-        loss: &snapshot.loss,
+        loss: &moment.loss,
     })?;
     line.push('\n');
     Ok(line)
+}
+
+fn suppressed<'a>(report: &Report<'a>) -> Vec<JsonSuppressed<'a>> {
+    let tally = report.ledger.suppressed();
+    let used = tally.used(report.ledger.suppressions()).0.into_iter();
+    used.map(|(rule, hidden)| JsonSuppressed {
+        rule: &rule.pattern,
+        hidden,
+    })
+    .collect()
 }

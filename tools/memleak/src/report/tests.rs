@@ -1,8 +1,8 @@
 use super::*;
 use crate::cli::SortKey;
-use crate::fixture::{account, named, snapshot};
-use crate::model::{History, Order, Report};
-use crate::snapshot::{Class, Loss, StackAccount};
+use crate::fixture::{LAST, account, ledger, snapshot};
+use crate::model::ReportOptions;
+use crate::snapshot::{Class, Loss, Snapshot, StackAccount};
 
 const STYLE: TextStyle = TextStyle {
     top: 10,
@@ -23,28 +23,27 @@ fn accounts() -> Vec<StackAccount> {
     ]
 }
 
-fn report(scale: u64) -> Report {
-    let order = Order {
-        key: SortKey::Bytes,
-        scale,
-    };
-    History::default().report(snapshot(accounts()), order, true, named)
+fn text_of(snapshots: Vec<Snapshot>, options: ReportOptions, style: TextStyle) -> String {
+    let ledger = ledger(snapshots, options.scale);
+    text(&ledger.report(options).unwrap(), style)
+}
+
+fn first() -> String {
+    text_of(vec![snapshot(accounts())], LAST, STYLE)
 }
 
 #[test]
 fn a_second_report_says_what_came_since_the_first() {
-    let order = Order {
-        key: SortKey::Growth,
-        scale: 1,
-    };
-    let mut history = History::default();
-    let first = history.report(snapshot(accounts()), order, false, named);
     let mut grown = accounts();
     grown[0].live.bytes += 2048;
-    let second = history.report(snapshot(grown), order, true, named);
-    assert!(!text(&first, STYLE).contains("since the last report"));
-    assert!(text(&second, STYLE).contains("+2.0 KiB since the last report"));
-    assert!(text(&second, STYLE).contains("+0 B since the last report"));
+    let options = ReportOptions {
+        sort: SortKey::Growth,
+        ..LAST
+    };
+    let second = text_of(vec![snapshot(accounts()), snapshot(grown)], options, STYLE);
+    assert!(!first().contains("since the last report"));
+    assert!(second.contains("+2.0 KiB since the last report"));
+    assert!(second.contains("+0 B since the last report"));
 }
 
 /// The wall clock depends on the machine's time zone.
@@ -59,14 +58,15 @@ fn without_clock(text: &str) -> String {
 
 #[test]
 fn a_report_for_people() {
-    insta::assert_snapshot!(without_clock(&text(&report(1), STYLE)));
+    insta::assert_snapshot!(without_clock(&first()));
 }
 
 #[test]
 fn a_report_with_losses_blocks_and_few_stacks() {
-    let mut report = report(10);
-    report.snapshot.has_ended = true;
-    report.snapshot.loss = Loss {
+    let mut lossy = snapshot(accounts());
+    let moment = &mut lossy.moment;
+    moment.has_ended = true;
+    moment.loss = Loss {
         allocs: 1,
         alloc_bytes: 2048,
         missed_frees: 3,
@@ -80,18 +80,19 @@ fn a_report_with_losses_blocks_and_few_stacks() {
         skipped_execs: 11,
         text_mappings: 12,
     };
-    report.snapshot.mappings.maps = 5;
-    report.snapshot.load.cpu_percent = None;
+    moment.mappings.maps = 5;
+    moment.load.cpu_percent = None;
     let style = TextStyle {
         top: 2,
         lists_blocks: true,
     };
-    insta::assert_snapshot!(without_clock(&text(&report, style)));
+    let options = ReportOptions { scale: 10, ..LAST };
+    insta::assert_snapshot!(without_clock(&text_of(vec![lossy], options, style)));
 }
 
 #[test]
 fn nothing_that_moves_the_cursor_is_printed() {
-    let text = text(&report(1), STYLE);
+    let text = first();
     assert!(
         text.chars()
             .all(|c| c == '\n' || c == '\t' || !c.is_control())
@@ -100,7 +101,8 @@ fn nothing_that_moves_the_cursor_is_printed() {
 
 #[test]
 fn a_report_as_json_is_one_line() {
-    let line = json(&report(1)).unwrap();
+    let ledger = ledger(vec![snapshot(accounts())], 1);
+    let line = json(&ledger.report(LAST).unwrap()).unwrap();
     assert_eq!(line.matches('\n').count(), 1);
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(value["loss"], serde_json::json!({}));

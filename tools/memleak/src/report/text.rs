@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use memtools::output::{
     clean, counted, grouped, human_bytes, human_bytes_signed, human_duration, wall_clock,
 };
+use memtools::stacks::Frame;
 
-use crate::model::{Frame, Report, Row};
+use crate::model::{Report, Row};
 use crate::snapshot::{Amount, Class, Events, Loss, MappingCalls, ProbeLoad};
 
 /// How a text report is cut.
@@ -19,28 +20,27 @@ pub struct TextStyle {
 }
 
 /// A report for people: bcc's shape, with a head that says how to read it.
-pub fn text(report: &Report, style: TextStyle) -> String {
+pub fn text(report: &Report<'_>, style: TextStyle) -> String {
     let mut out = String::new();
     head(&mut out, report);
-    let shown: Vec<&Row> = report
-        .rows
-        .iter()
-        .filter(|row| row.class.can_leak() && row.live.count > 0)
+    let rows = report.rows.iter().copied();
+    let shown: Vec<&Row> = rows
+        .filter(|row| row.class.can_leak() && row.figures.live.count > 0)
         .collect();
     let top = style.top.min(shown.len());
     line(
         &mut out,
         &format!(
             "[{}] Top {top} stacks with outstanding allocations:",
-            wall_clock(report.snapshot.time)
+            wall_clock(report.moment.time)
         ),
     );
     for row in &shown[..top] {
-        stack(&mut out, row, style, report.is_first);
+        stack(&mut out, report, row, style);
     }
     let rest = &shown[top..];
     if !rest.is_empty() {
-        let sum: u64 = rest.iter().map(|row| row.live.bytes).sum();
+        let sum: u64 = rest.iter().map(|row| row.figures.live.bytes).sum();
         let stacks = counted(rest.len() as u64, "more stack");
         line(
             &mut out,
@@ -50,14 +50,14 @@ pub fn text(report: &Report, style: TextStyle) -> String {
     out
 }
 
-fn line(out: &mut String, text: &str) {
+pub(super) fn line(out: &mut String, text: &str) {
     out.push_str(&clean(text));
     out.push('\n');
 }
 
-fn head(out: &mut String, report: &Report) {
-    let snapshot = &report.snapshot;
-    let ended = if snapshot.has_ended {
+fn head(out: &mut String, report: &Report<'_>) {
+    let moment = report.moment;
+    let ended = if moment.has_ended {
         ", which has ended"
     } else {
         ""
@@ -70,10 +70,10 @@ fn head(out: &mut String, report: &Report) {
         out,
         &format!(
             "{} (PID {}){ended}: {} outstanding after {}{scaled}",
-            snapshot.comm,
-            snapshot.pid,
+            moment.comm,
+            moment.pid,
             amount(report.total),
-            human_duration(snapshot.elapsed),
+            human_duration(moment.elapsed),
         ),
     );
     if report.young.count > 0 {
@@ -82,6 +82,7 @@ fn head(out: &mut String, report: &Report) {
             &format!("  hidden because young (-o): {}", amount(report.young)),
         );
     }
+    suppressed(out, report);
     resident(out, report);
     let others = class_list(report, |class| !class.can_leak());
     if !others.is_empty() {
@@ -91,11 +92,11 @@ fn head(out: &mut String, report: &Report) {
         );
     }
     events(out, report);
-    load(out, &snapshot.load);
-    loss(out, &snapshot.loss);
+    load(out, &moment.load);
+    loss(out, &moment.loss);
 }
 
-fn amount(amount: Amount) -> String {
+pub(super) fn amount(amount: Amount) -> String {
     format!(
         "{} in {}",
         human_bytes(amount.bytes),
@@ -103,7 +104,18 @@ fn amount(amount: Amount) -> String {
     )
 }
 
-fn class_list(report: &Report, wanted: impl Fn(Class) -> bool) -> String {
+/// What a suppression hides is said, rule by rule: one that matches too much hides a leak.
+fn suppressed(out: &mut String, report: &Report<'_>) {
+    let tally = report.ledger.suppressed();
+    for (rule, hidden) in tally.used(report.ledger.suppressions()).0 {
+        line(
+            out,
+            &format!("  suppressed by {}: {}", rule.pattern, amount(hidden)),
+        );
+    }
+}
+
+fn class_list(report: &Report<'_>, wanted: impl Fn(Class) -> bool) -> String {
     let parts: Vec<String> = report
         .classes
         .iter()
@@ -114,8 +126,8 @@ fn class_list(report: &Report, wanted: impl Fn(Class) -> bool) -> String {
 }
 
 /// Where the process's memory went, as far as it is known.
-fn resident(out: &mut String, report: &Report) {
-    let change = &report.snapshot.resident;
+fn resident(out: &mut String, report: &Report<'_>) {
+    let change = &report.moment.resident;
     let (Some(before), Some(now)) = (change.at_attach, change.now) else {
         return;
     };
@@ -129,8 +141,9 @@ fn resident(out: &mut String, report: &Report) {
             human_bytes_signed(grown)
         ),
     );
-    let tracked = report.total.bytes + report.young.bytes;
-    let overhead = report.snapshot.chunk_overhead * report.scale;
+    let suppressed = report.ledger.suppressed().total();
+    let tracked = report.total.bytes + report.young.bytes + suppressed.bytes;
+    let overhead = report.moment.chunk_overhead * report.scale;
     // Without the table of blocks (-C) it is not known.
     let headers = if overhead > 0 {
         format!(
@@ -159,24 +172,24 @@ fn resident(out: &mut String, report: &Report) {
     );
 }
 
-fn events(out: &mut String, report: &Report) {
+fn events(out: &mut String, report: &Report<'_>) {
     let Events {
         allocs,
         frees,
         failed,
-    } = report.snapshot.events;
+    } = report.moment.events;
     let mut text = format!(
         "  events: {}, {} ({} of blocks not tracked), {} failed",
         counted(allocs, "alloc"),
         counted(frees, "free"),
-        grouped(report.snapshot.untracked_frees),
+        grouped(report.moment.untracked_frees),
         grouped(failed),
     );
     let MappingCalls {
         maps,
         unmaps,
         remaps,
-    } = report.snapshot.mappings;
+    } = report.moment.mappings;
     if maps + unmaps + remaps > 0 {
         let _ = write!(
             text,
@@ -261,7 +274,8 @@ fn loss(out: &mut String, loss: &Loss) {
     }
 }
 
-fn stack(out: &mut String, row: &Row, style: TextStyle, is_first: bool) {
+fn stack(out: &mut String, report: &Report<'_>, row: &Row, style: TextStyle) {
+    let live = row.figures.live;
     let class = if row.class == Class::Heap {
         String::new()
     } else {
@@ -271,39 +285,39 @@ fn stack(out: &mut String, row: &Row, style: TextStyle, is_first: bool) {
         out,
         &format!(
             "\t{} bytes in {} allocations from stack{class}",
-            row.live.bytes, row.live.count
+            live.bytes, live.count
         ),
     );
-    line(out, &format!("\t\t{}", history(row, is_first)));
+    line(out, &format!("\t\t{}", history(report, row)));
     if style.lists_blocks {
-        for block in &row.blocks {
+        for block in &row.figures.blocks {
             line(
                 out,
                 &format!("\t\taddr = {:#x} size = {}", block.addr, block.size),
             );
         }
     }
-    for (index, frame) in row.frames.iter().enumerate() {
+    for (index, frame) in report.ledger.frames(row).enumerate() {
         line(out, &format!("\t\t{index} {}", frame_text(frame)));
     }
-    if row.frames.is_empty() {
+    if report.ledger.frames(row).len() == 0 {
         line(out, "\t\t[no stack: there was no room, or none to be read]");
-    } else if row.is_incomplete {
+    } else if report.ledger.is_incomplete(row) {
         line(out, "\t\t[outer frames missing]");
     }
 }
 
 /// What a live amount alone does not tell: whether it comes and goes, and whether it grows.
-fn history(row: &Row, is_first: bool) -> String {
+fn history(report: &Report<'_>, row: &Row) -> String {
     let mut text = format!(
         "{} allocated, {} freed",
-        grouped(row.allocs),
-        grouped(row.frees)
+        grouped(row.figures.allocs),
+        grouped(row.figures.frees)
     );
-    if let Some(oldest) = row.oldest {
+    if let Some(oldest) = row.oldest(report.moment) {
         let _ = write!(text, ", oldest {}", human_duration(oldest));
     }
-    if !is_first {
+    if !report.is_first {
         let growth = human_bytes_signed(row.growth);
         let _ = write!(text, ", {growth} since the last report");
     }
@@ -311,24 +325,6 @@ fn history(row: &Row, is_first: bool) -> String {
 }
 
 /// `[<address>] symbol+0xoffset [module] file:line`
-fn frame_text(frame: &Frame) -> String {
-    let mut text = format!("[<{:016x}>] ", frame.addr);
-    match (&frame.symbol, frame.offset) {
-        (Some(symbol), Some(offset)) => {
-            let _ = write!(text, "{symbol}+{offset:#x}");
-        }
-        (Some(symbol), None) => text.push_str(symbol),
-        (None, _) => text.push_str("[unknown]"),
-    }
-    let _ = write!(text, " [{}]", frame.module);
-    if let Some(file) = &frame.file {
-        let _ = write!(text, " {file}");
-        if let Some(line) = frame.line {
-            let _ = write!(text, ":{line}");
-        }
-    }
-    if frame.inlined {
-        text.push_str(" (inlined)");
-    }
-    text
+pub fn frame_text(frame: &Frame) -> String {
+    format!("[<{:016x}>] {}", frame.addr, frame.describe("[unknown]"))
 }

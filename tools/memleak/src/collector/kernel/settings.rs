@@ -32,7 +32,7 @@ pub fn configure(
     rodata.sample_every = options.sample_every;
     rodata.min_bytes = options.min_bytes;
     rodata.max_bytes = options.max_bytes;
-    rodata.block_set_count = sets::set_count(options.max_blocks);
+    rodata.block_set_count = sets::set_count(options.room.blocks);
     rodata.trace_every_event = u32::from(options.trace);
     rodata.max_stack_depth = options.max_stack_depth;
     Ok(())
@@ -75,20 +75,22 @@ pub fn size_maps(
     options: &Options,
 ) -> Result<(), libbpf_rs::Error> {
     // Slot 0 stands for the stacks that found no room.
-    let slots = options.stack_slots + 1;
+    let slots = options.room.stacks + 1;
     open.maps.stacks.set_max_entries(slots)?;
     open.maps.totals.set_max_entries(slots)?;
     open.maps.free_slots.set_max_entries(slots)?;
     open.maps.stack_slots.set_max_entries(slots)?;
-    open.maps.blocks.set_max_entries(options.max_blocks)?;
-    let sets = sets::set_count(options.max_blocks);
+    open.maps.blocks.set_max_entries(options.room.blocks)?;
+    let sets = sets::set_count(options.room.blocks);
     open.maps.block_sets.set_max_entries(sets.max(1))?;
     if options.grows {
         open.maps.blocks.set_map_flags(NO_PREALLOC)?;
         open.maps.threads.set_map_flags(NO_PREALLOC)?;
+        open.maps.threads.set_max_entries(options.room.threads)?;
         open.maps.stack_slots.set_map_flags(NO_PREALLOC)?;
     } else {
-        open.maps.threads.set_max_entries(PREALLOCATED_THREADS)?;
+        let threads = options.room.threads.min(PREALLOCATED_THREADS);
+        open.maps.threads.set_max_entries(threads)?;
     }
     Ok(())
 }

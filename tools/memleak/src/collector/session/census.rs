@@ -8,14 +8,13 @@ use jiff::Timestamp;
 use memtools::events::monotonic_ns;
 use memtools::process;
 use memtools::symbols::Location;
-use memtools::target::mappings::Mappings;
 
 use super::Session;
 use crate::collector::abi::{self, Counter};
-use crate::collector::accounts::Accounts;
+use crate::collector::accounts::{Accounts, Census, Totals};
 use crate::collector::kernel::{Counters, Kernel};
 use crate::collector::load::Spent;
-use crate::snapshot::{Amount, Class, Events, Loss, MappingCalls, Snapshot, Stack};
+use crate::snapshot::{Amount, Class, Events, Loss, MappingCalls, Moment, Snapshot, Stack};
 
 impl Session {
     /// All that is known now.
@@ -30,16 +29,21 @@ impl Session {
         } else {
             self.options.min_age
         };
-        let mut accounts = Accounts::new(self.options.list_blocks, min_age, now);
+        let mut accounts = Accounts::new(Census {
+            started_ns: self.started_ns,
+            young_after_ns: now.saturating_sub(min_age.as_nanos() as u64),
+            fresh_after_ns: self.base_line_ns,
+            list_blocks: self.options.list_blocks,
+        });
         self.add_heap(&mut accounts)?;
         // Reading takes time: stacks may be newer than the text that was known before.
         self.take_text_changes();
         let chunk_overhead = accounts.chunk_overhead;
         self.add_mappings(&mut accounts);
         let stacks = accounts
-            .by_stack
+            .into_tallies()
             .into_iter()
-            .map(|((slot, class), tally)| tally.into_account(self.stack(slot), class, now))
+            .map(|((slot, class), tally)| tally.into_account(self.stack(slot), class))
             .collect();
         let events = self.events_so_far(&counters);
         let spent = Spent::new(&events, &counters, &self.prices);
@@ -49,13 +53,12 @@ impl Session {
         if let Some(resident) = process::resident(self.target.live_thread()) {
             self.resident.now = Some(resident);
         }
-        Ok(Snapshot {
+        let moment = Moment {
             time: Timestamp::now(),
             elapsed: self.started.elapsed(),
             pid: self.target.pid(),
             comm: self.comm.clone(),
             has_ended: self.has_ended,
-            stacks,
             events,
             mappings: MappingCalls {
                 maps: counters.get(Counter::Maps),
@@ -67,7 +70,8 @@ impl Session {
             chunk_overhead,
             load: self.meter.report(spent, cpu_ns),
             loss: self.loss(&counters),
-        })
+        };
+        Ok(Snapshot { moment, stacks })
     }
 
     /// All calls, whether their blocks are tracked or not.
@@ -105,7 +109,7 @@ impl Session {
         }
     }
 
-    fn add_heap(&self, accounts: &mut Accounts) -> Result<()> {
+    fn add_heap(&mut self, accounts: &mut Accounts) -> Result<()> {
         let generation = self.kernel.generation();
         if !self.options.only_totals {
             let read = self.kernel.for_each_block(generation, |address, block| {
@@ -114,19 +118,19 @@ impl Session {
             read.context("reading the table of live blocks")?;
         }
         for (slot, totals) in self.kernel.totals().filter(|(_, totals)| totals.allocs > 0) {
-            let is_present = slot == abi::UNKNOWN_STACK
-                || self
-                    .kernel
-                    .stack(slot)
-                    .is_some_and(|stack| stack.generation == generation);
-            if !is_present {
+            let image = image_of(&mut self.stack_images, slot, &self.kernel);
+            if slot != abi::UNKNOWN_STACK && image != Some(generation) {
                 continue;
             }
-            let tally = accounts.by_stack.entry((slot, Class::Heap)).or_default();
-            tally.allocs = totals.allocs;
-            tally.frees = totals.frees;
+            let tally = accounts.tally(slot, Class::Heap);
+            tally.totals = Totals {
+                allocs: totals.allocs,
+                alloc_bytes: totals.alloc_bytes,
+                frees: totals.frees,
+                live: Amount::default(),
+            };
             if self.options.only_totals {
-                tally.live = Amount {
+                tally.totals.live = Amount {
                     bytes: totals.alloc_bytes.saturating_sub(totals.free_bytes),
                     count: totals.allocs.saturating_sub(totals.frees),
                 };
@@ -140,9 +144,13 @@ impl Session {
             self.intervals.clear();
         }
         for ((slot, class), account) in self.intervals.accounts() {
-            let tally = accounts.by_stack.entry((slot, class.into())).or_default();
-            tally.allocs = account.allocs;
-            tally.frees = account.frees;
+            let tally = accounts.tally(slot, class.into());
+            tally.totals = Totals {
+                allocs: account.allocs,
+                alloc_bytes: account.alloc_bytes,
+                frees: account.frees,
+                live: Amount::default(),
+            };
         }
         for mapping in self.intervals.live() {
             let (slot, class) = mapping.owner;
@@ -160,30 +168,66 @@ impl Session {
         if slot == abi::UNKNOWN_STACK {
             return Arc::default();
         }
-        if let Some(known) = self.stacks.get(&slot) {
+        let (text, at) = (self.text.version(), slot as usize);
+        if let Some(Some((known, version))) = self.stacks.get(at)
+            && (!known.is_cut || *version == text)
+        {
             return known.clone();
         }
-        let stack = Arc::new(resolve(&self.kernel, self.text.mappings(), slot));
         // One that ends early may only be ahead of the news of its text.
-        if !stack.is_cut {
-            self.stacks.insert(slot, stack.clone());
+        let stack = Arc::new(self.resolve(slot));
+        if at >= self.stacks.len() {
+            self.stacks.resize(at + 1, None);
         }
+        self.stacks[at] = Some((stack.clone(), text));
         stack
+    }
+
+    fn resolve(&mut self, slot: u32) -> Stack {
+        let Some(raw) = self.kernel.stack(slot) else {
+            return Stack::default();
+        };
+        let depth = (raw.depth as usize).min(abi::MAX_FRAMES);
+        let mut locations = Vec::with_capacity(depth);
+        for &address in &raw.frames[..depth] {
+            let Some(location) = self.location(address, raw.first_seen_ns) else {
+                break;
+            };
+            locations.push(location);
+        }
+        Stack {
+            is_truncated: raw.flags & abi::STACK_TRUNCATED != 0,
+            is_cut: raw.flags & abi::STACK_CUT != 0 || locations.len() < depth,
+            locations,
+        }
+    }
+
+    /// Most addresses stand in many stacks.
+    fn location(&mut self, address: u64, time_ns: u64) -> Option<Arc<Location>> {
+        let mappings = self.text.mappings();
+        let location = Location::of_return_address(mappings, address, time_ns)?;
+        let known = self
+            .locations
+            .get(&address)
+            .filter(|known| ***known == location);
+        if let Some(known) = known {
+            return Some(known.clone());
+        }
+        let location = Arc::new(location);
+        self.locations.insert(address, location.clone());
+        Some(location)
     }
 }
 
-fn resolve(kernel: &Kernel, mappings: &Mappings, slot: u32) -> Stack {
-    let Some(raw) = kernel.stack(slot) else {
-        return Stack::default();
-    };
-    let depth = (raw.depth as usize).min(abi::MAX_FRAMES);
-    let locations: Vec<Location> = raw.frames[..depth]
-        .iter()
-        .map_while(|&address| Location::of_return_address(mappings, address, raw.first_seen_ns))
-        .collect();
-    Stack {
-        is_truncated: raw.flags & abi::STACK_TRUNCATED != 0,
-        is_cut: raw.flags & abi::STACK_CUT != 0 || locations.len() < depth,
-        locations,
+/// The image of a stack. It is asked for at each snapshot, and never changes once anything was
+/// allocated there.
+fn image_of(known: &mut Vec<Option<u32>>, slot: u32, kernel: &Kernel) -> Option<u32> {
+    let at = slot as usize;
+    if at >= known.len() {
+        known.resize(at + 1, None);
     }
+    if known[at].is_none() {
+        known[at] = kernel.stack(slot).map(|stack| stack.generation);
+    }
+    known[at]
 }

@@ -1,14 +1,18 @@
 //! What all command lines share: exit codes, signals, and a standard output that may close.
 
+pub mod values;
+
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::iterator::exfiltrator::origin::Origin;
 use signal_hook::low_level::siginfo::Cause;
 
 /// A failure of the system: one line says the cause and the remedy.
@@ -68,9 +72,38 @@ pub fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{}", crate::output::clean(line));
 }
 
+/// Reads the command line of a tool; the error is what to exit with, after a page that was asked for or
+/// a line that says what is wrong.
+pub fn parse<C: clap::Parser>(tool: &str) -> Result<C, ExitCode> {
+    C::try_parse().map_err(|error| {
+        if error.use_stderr() {
+            return report_error(tool, &usage_line(tool, &error), EXIT_USAGE);
+        }
+        let _ = print(&error.render().to_string());
+        ExitCode::SUCCESS
+    })
+}
+
+/// What is wrong with a command line, on one line.
+pub fn usage_line(tool: &str, error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    // clap's first paragraph says what is wrong, its second is a hint.
+    let line = one_line(text.split("\n\n").next().unwrap_or(&text));
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    format!("{line} (see {tool} --help)")
+}
+
 fn one_line(message: &str) -> String {
     let parts: Vec<_> = message.lines().map(str::trim).collect();
     parts.join(" ").trim_end().to_owned()
+}
+
+/// When the next report is due after the one of `due`. After a pause, as when the tool was stopped,
+/// that is a whole step from now: a report of a few milliseconds says nothing.
+pub fn next_report(due: Instant, step: Duration) -> Instant {
+    let now = Instant::now();
+    let next = due + step;
+    if next > now { next } else { now + step }
 }
 
 /// Whether the reader of standard output is still there.
@@ -81,6 +114,11 @@ pub enum Reader {
     There,
     /// It closed the pipe: end quietly, there is nobody to tell.
     Gone,
+}
+
+/// Whether a person sits at both ends: standard input and output are terminals.
+pub fn is_interactive() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
 /// Writes a whole report to standard output at once.
@@ -161,6 +199,15 @@ pub struct EndSignal {
     pub is_from_terminal: bool,
 }
 
+impl EndSignal {
+    pub(crate) fn of(origin: &Origin) -> Self {
+        Self {
+            number: origin.signal,
+            is_from_terminal: matches!(origin.cause, Cause::Kernel),
+        }
+    }
+}
+
 /// Calls `on_signal` from a thread of its own for each SIGINT, SIGTERM and SIGHUP from now on.
 /// SIGHUP stays ignored where it is (nohup).
 pub fn watch_signals(mut on_signal: impl FnMut(EndSignal) + Send + 'static) -> io::Result<()> {
@@ -172,27 +219,44 @@ pub fn watch_signals(mut on_signal: impl FnMut(EndSignal) + Send + 'static) -> i
         .name("signals".to_owned())
         .spawn(move || {
             for origin in signals.forever() {
-                on_signal(EndSignal {
-                    number: origin.signal,
-                    is_from_terminal: matches!(origin.cause, Cause::Kernel),
-                });
+                on_signal(EndSignal::of(&origin));
             }
         })?;
     Ok(())
 }
 
-fn is_ignored(signal: i32) -> bool {
+/// Whether nothing comes of a signal.
+pub(crate) fn is_ignored(signal: i32) -> bool {
+    present_action(signal) == Some(libc::SIG_IGN)
+}
+
+/// Whether nobody has asked for a signal.
+pub(crate) fn is_default(signal: i32) -> bool {
+    present_action(signal) == Some(libc::SIG_DFL)
+}
+
+fn present_action(signal: i32) -> Option<libc::sighandler_t> {
     // SAFETY: only asks for the present action, into our own variable.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0
-            && action.sa_sigaction == libc::SIG_IGN
+        let outcome = libc::sigaction(signal, std::ptr::null(), &raw mut action);
+        (outcome == 0).then_some(action.sa_sigaction)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn after_a_pause_there_is_a_whole_step() {
+        let step = Duration::from_secs(100);
+        let now = Instant::now();
+        assert_eq!(next_report(now, step), now + step);
+        let late = now.checked_sub(Duration::from_secs(500)).unwrap();
+        let next = next_report(late, step);
+        assert!(next >= now + step);
+    }
 
     #[test]
     fn errors_take_one_line() {

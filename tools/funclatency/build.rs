@@ -1,0 +1,5 @@
+//! Builds the BPF object of funclatency.
+
+fn main() -> Result<(), memtools_bpf::BuildError> {
+    memtools_bpf::build("funclatency")
+}

@@ -1,0 +1,5 @@
+//! Builds the BPF object of oomkill.
+
+fn main() -> Result<(), memtools_bpf::BuildError> {
+    memtools_bpf::build("oomkill")
+}
