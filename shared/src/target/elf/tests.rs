@@ -96,28 +96,53 @@ fn tells_functions_that_clean_up_from_those_that_do_not() {
     assert!(!object.has_exception_table(u64::MAX).unwrap());
 }
 
-// Or without optimization nothing would be inlined.
-#[allow(clippy::inline_always)]
-#[inline(always)]
-fn memtools_elf_test_inlined(number: u64) -> u64 {
-    number.rotate_left(3)
-}
-
-#[inline(never)]
-fn memtools_elf_test_called(number: u64) -> u64 {
-    number.rotate_left(5)
+/// `.debug_abbrev` and `.debug_info` (DWARF 4) of one unit: the function `inlined`, the function
+/// `called`, which the source declares inline, and the member function `member`, whose inlined body
+/// has its name in its declaration.
+fn debug_info() -> (Vec<u8>, Vec<u8>) {
+    const UNIT: u8 = 1;
+    const NAMED: u8 = 2;
+    const DECLARATION: u8 = 3;
+    const BODY: u8 = 4;
+    // Code, tag, whether it has children; attributes and their forms: the name (a string), whether
+    // it is inlined (a byte), the entry of its declaration.
+    let abbreviations = [
+        &[UNIT, 0x11, 1, 0, 0][..],
+        &[NAMED, 0x2e, 0, 0x03, 0x08, 0x20, 0x0b, 0, 0],
+        &[DECLARATION, 0x2e, 0, 0x03, 0x08, 0, 0],
+        &[BODY, 0x2e, 0, 0x20, 0x0b, 0x47, 0x13, 0, 0],
+        &[0],
+    ]
+    .concat();
+    // The version, where the abbreviations begin, the size of an address.
+    let mut unit = [&4u16.to_ne_bytes()[..], &0u32.to_ne_bytes(), &[8, UNIT]].concat();
+    unit.extend([&[NAMED][..], b"inlined\0\x01"].concat());
+    unit.extend([&[NAMED][..], b"called\0\x02"].concat());
+    // References count from the unit's length on.
+    let declaration = unit.len() as u32 + 4;
+    unit.extend([&[DECLARATION][..], b"member\0"].concat());
+    unit.extend([&[BODY, 3][..], &declaration.to_ne_bytes()].concat());
+    unit.push(0);
+    let info = [&(unit.len() as u32).to_ne_bytes()[..], &unit].concat();
+    (abbreviations, info)
 }
 
 #[test]
 fn knows_what_the_compiler_inlined() {
-    let called = memtools_elf_test_called(memtools_elf_test_inlined(1));
-    assert_eq!(called, 1 << 8);
-    let object = this_program();
-    if !object.layout.debug_info {
-        return;
+    let (abbreviations, info) = debug_info();
+    let file = Image::with_functions(&[0xc3], &[("called", 0, 1)])
+        .with_section(".debug_abbrev", 1, &abbreviations)
+        .with_section(".debug_info", 1, &info)
+        .file();
+    let object = ElfObject::open(file.path()).unwrap();
+    for (name, is_inlined) in [
+        ("inlined", true),
+        ("member", true),
+        ("called", false),
+        ("absent", false),
+    ] {
+        assert_eq!(object.inlined(name).unwrap(), is_inlined, "{name}");
     }
-    assert!(object.inlined("memtools_elf_test_inlined").unwrap());
-    assert!(!object.inlined("memtools_elf_test_called").unwrap());
 }
 
 #[test]
