@@ -38,7 +38,7 @@ static __always_inline bool is_wanted(void)
 	return is_wanted_process() && is_in_wanted_cgroup();
 }
 
-#include "slabtop/cache.bpf.h"
+#include "slab.bpf.h"
 #include "slabtop/sizes.bpf.h"
 #include "slabtop/motion.bpf.h"
 #include "slabtop/follow.bpf.h"
@@ -63,13 +63,6 @@ static __always_inline int count_one(u64 cache, u64 object, enum motion motion)
 	}
 	return count_objects(cache, motion, 1);
 }
-
-/* The record that tracefs describes begins alike for all of these. */
-struct kmem_record {
-	u64 common;
-	u64 call_site;
-	u64 object;
-};
 
 /* Where events come in: `name` by raw tracepoint, `name`_record by classic one. */
 #define KMEM_EVENT(event, name, has_cache, one, motion)                                            \

@@ -4,6 +4,7 @@
 #define SLABTOP_FOLLOW_BPF_H
 
 #include "hash.h"
+#include "scratch.bpf.h"
 
 /* The caches that are followed, by their addresses; user space writes them. */
 struct {
@@ -28,39 +29,7 @@ struct {
 	__type(value, struct slab_stack);
 } stacks SEC(".maps");
 
-/*
- * Where a stack is written. A program can be interrupted by an event on its own CPU, as when RCU
- * frees files in a softirq: `busy` tells, and that event has the next place, for it ends first.
- */
-#define STACK_CONTEXTS 3 /* a task, a softirq, an interrupt */
-
-struct stack_scratch {
-	u64 busy;
-	struct slab_stack stack;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, STACK_CONTEXTS); /* when all are busy: loss.stacks */
-	__type(key, u32);
-	__type(value, struct stack_scratch);
-} stack_scratch SEC(".maps");
-
-static __always_inline struct stack_scratch *take_scratch_of(u32 context)
-{
-	struct stack_scratch *scratch = bpf_map_lookup_elem(&stack_scratch, &context);
-
-	if (!scratch || READ_ONCE(scratch->busy))
-		return NULL;
-	WRITE_ONCE(scratch->busy, 1);
-	return scratch;
-}
-
-/* No loop: 5.10 takes one here for endless. */
-static __always_inline struct stack_scratch *take_scratch(void)
-{
-	return take_scratch_of(0) ?: take_scratch_of(1) ?: take_scratch_of(2);
-}
+SCRATCH(stack_scratch, struct slab_stack)
 
 static __always_inline u64 hash_stack(struct slab_stack *stack, s64 bytes)
 {
@@ -89,26 +58,26 @@ static __always_inline void name_stack(struct slab_stack *stack, u64 cache)
 /* The number of the stack that stands here, or 0. */
 static __always_inline u64 note_stack(void *ctx, u64 cache)
 {
-	struct stack_scratch *scratch;
+	struct stack_scratch_place *scratch;
 	struct slab_stack *known;
 	u64 hash = 0;
 	u32 process;
 	s64 bytes;
 
-	scratch = take_scratch();
+	scratch = take_stack_scratch();
 	if (!scratch) {
 		COUNT(counters, LOST_STACKS);
 		return 0;
 	}
-	bytes = bpf_get_stack(ctx, scratch->stack.frames, sizeof(scratch->stack.frames), 0);
+	bytes = bpf_get_stack(ctx, scratch->value.frames, sizeof(scratch->value.frames), 0);
 	if (bytes > 0) {
-		name_stack(&scratch->stack, cache);
-		hash = hash_stack(&scratch->stack, bytes);
+		name_stack(&scratch->value, cache);
+		hash = hash_stack(&scratch->value, bytes);
 		if (!bpf_map_lookup_elem(&stacks, &hash))
-			bpf_map_update_elem(&stacks, &hash, &scratch->stack, BPF_NOEXIST);
+			bpf_map_update_elem(&stacks, &hash, &scratch->value, BPF_NOEXIST);
 	}
-	process = scratch->stack.process;
-	WRITE_ONCE(scratch->busy, 0);
+	process = scratch->value.process;
+	give_stack_scratch(scratch);
 	known = hash ? bpf_map_lookup_elem(&stacks, &hash) : NULL;
 	if (!known) {
 		COUNT(counters, LOST_STACKS);

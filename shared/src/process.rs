@@ -147,6 +147,15 @@ pub fn kernel_may_be_preempted() -> bool {
     version.contains("PREEMPT") || version.is_empty()
 }
 
+/// The machine's memory, in bytes; 0 if it cannot be told.
+pub fn memory_total() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let mut lines = text.lines();
+    let total = lines.find_map(|line| line.strip_prefix("MemTotal:"));
+    let kilobytes = total.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) << 10
+}
+
 /// The release of the running kernel, as `uname -r` prints it.
 pub fn kernel_release() -> Option<String> {
     let text = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;

@@ -69,7 +69,8 @@ pub fn frames_of(location: &Location, symbols: &Symbols) -> Vec<Frame> {
     symbols
         .iter()
         .map(|s| {
-            let offset = (!s.inlined).then_some(s.offset);
+            let is_code = !s.inlined && location.address != 0;
+            let offset = is_code.then_some(s.offset);
             let file = s.file.as_ref();
             frame(
                 Some(s.name.clone()),

@@ -3,16 +3,19 @@
 //! Locations hold the opened object, so that they can be named after the process has ended. Every
 //! result is remembered by file and offset.
 
+mod kernel;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use blazesym::MaybeDefault;
-use blazesym::symbolize::source::{Elf, Kernel, Source};
+use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized};
 
 use crate::target::mappings::Mappings;
 use crate::target::object::{FileId, Object};
+
+pub use kernel::{KernelModules, is_tracing, kernel_symbols};
 
 /// A return address, and what was mapped there.
 #[derive(Clone, Debug)]
@@ -24,8 +27,12 @@ pub struct Location {
     /// The mapping's name where there is no file.
     pub mapping: Arc<str>,
     /// The byte of the file *before* the address: where a return address is looked up, because
-    /// the call may be the last instruction of its function.
+    /// the call may be the last instruction of its function. Without a file, whatever tells apart
+    /// what has the same address.
     pub file_offset: u64,
+    /// Its name, where that is known already: of the kernel's code, which is no file, and of what is
+    /// no code at all (address 0), as whom a stack belongs to.
+    pub symbol: Option<Arc<Symbol>>,
 }
 
 impl PartialEq for Location {
@@ -46,6 +53,7 @@ impl Location {
             object: mapping.object.clone(),
             mapping: mapping.name.clone(),
             file_offset: mapping.offset_of(address - 1),
+            symbol: None,
         })
     }
 
@@ -124,6 +132,9 @@ impl Symbolizer {
 
     /// The symbols of a location.
     pub fn symbols(&mut self, location: &Location) -> Symbols {
+        if let Some(symbol) = &location.symbol {
+            return [Symbol::clone(symbol)].into();
+        }
         let Some(object) = &location.object else {
             return Symbols::default();
         };
@@ -173,33 +184,6 @@ impl Symbolizer {
             })
             .collect()
     }
-}
-
-/// The functions of the kernel at return addresses. The kernel's table of symbols is read each time,
-/// and not kept: it takes some megabytes.
-#[allow(clippy::field_reassign_with_default)] // it cannot be made in one go
-pub fn kernel_symbols(addresses: &[u64]) -> Vec<Option<Symbol>> {
-    let mut source = Kernel::default();
-    source.vmlinux = MaybeDefault::None;
-    let inner = blazesym::symbolize::Symbolizer::builder()
-        .enable_demangling(false)
-        .build();
-    // A return address belongs to the call before it.
-    let before: Vec<u64> = addresses.iter().map(|a| a.saturating_sub(1)).collect();
-    let Ok(results) = inner.symbolize(&Source::Kernel(source), Input::AbsAddr(&before)) else {
-        return vec![None; addresses.len()];
-    };
-    let named = results.iter().map(|result| {
-        let sym = result.as_sym()?;
-        Some(Symbol {
-            name: demangled(&sym.name),
-            offset: sym.offset as u64 + 1,
-            file: None,
-            line: None,
-            inlined: false,
-        })
-    });
-    named.collect()
 }
 
 /// The name as it stands in the source, of Rust and C++; all others are as they are.

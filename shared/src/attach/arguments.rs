@@ -58,15 +58,25 @@ fn returned(types: &Btf<'_>, function: &str) -> Option<String> {
     Some(returned.name()?.to_string_lossy().into_owned())
 }
 
-/// What an argument points to. The kernel describes a tracepoint as `btf_trace_NAME`, a pointer to a
-/// function whose first argument is not the tracepoint's.
+/// How many arguments a tracepoint has; `None` if the kernel's types do not name it.
+pub fn count_tracepoint_arguments(types: &Btf<'_>, tracepoint: &str) -> Option<usize> {
+    Some(prototype(types, tracepoint)?.len().saturating_sub(1))
+}
+
+/// What an argument points to.
 fn pointee<'b>(btf: &'b Btf<'_>, tracepoint: &str, argument: usize) -> Option<BtfType<'b>> {
-    let function = btf.type_by_name::<Typedef<'_>>(&format!("btf_trace_{tracepoint}"))?;
-    let function = Ptr::try_from(function.skip_mods_and_typedefs()).ok()?;
-    let function = FuncProto::try_from(function.referenced_type().skip_mods_and_typedefs()).ok()?;
+    let function = prototype(btf, tracepoint)?;
     let argument = btf.type_by_id::<BtfType<'_>>(function.get(argument + 1)?.ty)?;
     let pointer = Ptr::try_from(argument.skip_mods_and_typedefs()).ok()?;
     Some(pointer.referenced_type().skip_mods_and_typedefs())
+}
+
+/// The kernel describes a tracepoint as `btf_trace_NAME`, a pointer to a function whose first argument
+/// is not the tracepoint's.
+fn prototype<'b>(btf: &'b Btf<'_>, tracepoint: &str) -> Option<FuncProto<'b>> {
+    let function = btf.type_by_name::<Typedef<'_>>(&format!("btf_trace_{tracepoint}"))?;
+    let function = Ptr::try_from(function.skip_mods_and_typedefs()).ok()?;
+    FuncProto::try_from(function.referenced_type().skip_mods_and_typedefs()).ok()
 }
 
 #[cfg(test)]
@@ -83,6 +93,8 @@ mod tests {
         assert!(!takes("task_rename", 1, "task_struct"));
         assert!(!takes("task_rename", 9, "task_struct"));
         assert!(!takes("no_such_event", 0, "task_struct"));
+        assert_eq!(count_tracepoint_arguments(&types, "task_rename"), Some(2));
+        assert_eq!(count_tracepoint_arguments(&types, "no_such_event"), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Error, OpenObject, OpenProgramMut, ProgramMut};
 
+use super::has_type;
 use crate::process::kernel_may_be_preempted;
 use crate::target::PidNamespace;
 
@@ -111,11 +112,32 @@ pub fn exact_tracepoint() -> Hook {
 /// called on another processor is not for a start: an emulated one may go on with the instruction that
 /// is replaced, for ever.
 pub fn has_fentry() -> bool {
+    can_watch_function(Hook::Fentry)
+}
+
+/// The same for probes of functions.
+pub fn has_kprobe() -> bool {
+    can_watch_function(Hook::Kprobe)
+}
+
+/// Whether trampolines can be had that are safe: before 5.12 one can be freed while somebody sleeps in
+/// it.
+pub fn has_safe_trampolines() -> bool {
+    has_type("bpf_tramp_image") && has_fentry()
+}
+
+fn can_watch_function(hook: Hook) -> bool {
     /// There for such tests (5.5).
     const NEVER_CALLED: &str = "bpf_fentry_test1";
     let mut object = MaybeUninit::uninit();
-    let attached = load_for(&mut object, Hook::Fentry, Some(NEVER_CALLED))
-        .and_then(|skel| program(&skel, Hook::Fentry).attach());
+    let Ok(skel) = load_for(&mut object, hook, Some(NEVER_CALLED)) else {
+        return false;
+    };
+    let program = program(&skel, hook);
+    let attached = match hook {
+        Hook::Kprobe => program.attach_kprobe(false, NEVER_CALLED),
+        _ => program.attach(),
+    };
     attached.is_ok()
 }
 
@@ -156,6 +178,7 @@ fn load_for<'a>(
         program.set_autoload(its_hook == hook);
         if let Some(function) = function
             && its_hook == hook
+            && hook == Hook::Fentry
         {
             program.set_attach_target(0, Some(function.to_owned()))?;
         }

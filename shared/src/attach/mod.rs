@@ -8,10 +8,14 @@ mod seccomp;
 mod self_test;
 mod uprobe;
 
-pub use arguments::{count_arguments, returns_bool, takes_pointer_to};
+pub use arguments::{
+    count_arguments, count_tracepoint_arguments, returns_bool, takes_pointer_to,
+};
 pub use empty_call::EmptyCall;
 pub use function::{attach_function, attach_functions, missed_calls};
-pub use kernel_test::{Hook, Seen, exact_tracepoint, has_fentry, try_hook};
+pub use kernel_test::{
+    Hook, Seen, exact_tracepoint, has_fentry, has_kprobe, has_safe_trampolines, try_hook,
+};
 pub use seccomp::{has_seccomp_filter, return_probes_harm_seccomp};
 pub use self_test::{ProbeCost, Uprobes, try_way};
 pub use uprobe::{AttachError, EVERY_PROCESS, Kind, Links, Probe, Way, attach};

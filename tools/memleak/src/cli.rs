@@ -11,6 +11,7 @@ use memtools::cli::{UserError, usage_line};
 use memtools::output::human_bytes;
 
 use crate::collector::LEAST_MEMORY;
+use crate::snapshot::Class;
 use memtools::cli::values::{parse_bytes, parse_percent, parse_pid, parse_seconds};
 pub use replay::{Diff, Show};
 
@@ -32,6 +33,8 @@ Examples:
   memleak --fail-above 0 -- ./unit-tests   exit code 23 when anything was left over
   memleak -p 1234 --json 1 3 | jq .total   for programs
   memleak -p 1234 --explain    which probes would be used, and what they cost
+  memleak                      the kernel's own memory: slab, pages, per-CPU memory, vmalloc
+  memleak --slab --by comm     its slab objects, with the processes that asked for them
 
 Exit codes: 0; the command's own, or 128 and its signal; 1 the system failed; 2 bad input;
 23 more than --fail-above; 126 and 127 the command cannot be executed, or is not there.";
@@ -42,7 +45,7 @@ Examples:
   memleak record -o tests.leak -- ./unit-tests     a program from its start to its end
   memleak show server.leak";
 
-/// Shows which memory a running process allocated and did not free, by the stack that did.
+/// Shows which memory a running process, or the kernel, allocated and did not free, by the stack that did.
 ///
 /// Reports go to standard output, everything else to standard error.
 #[derive(Parser, Debug, Clone)]
@@ -78,7 +81,7 @@ pub struct Cli {
     #[arg(short = 'C', long, conflicts_with = "show_allocs")]
     pub combined_only: bool,
 
-    /// For kernel memory: drop an older record at the same address first
+    /// For kernel memory: drop an older record at the same address first (always done)
     #[arg(short = 'F', long)]
     wa_missing_free: bool,
 
@@ -102,9 +105,26 @@ pub struct Cli {
     #[arg(short = 'O', long, value_name = "OBJECT")]
     pub obj: Option<String>,
 
+    /// Of the kernel's memory, trace slab objects (with --pages, --percpu, --vmalloc: those chosen;
+    /// all by default)
+    #[arg(long)]
+    slab: bool,
+
+    /// Trace the kernel's pages
+    #[arg(long)]
+    pages: bool,
+
     /// Trace the kernel's per-CPU allocator
     #[arg(short = 'P', long)]
     percpu: bool,
+
+    /// Trace the kernel's vmalloc
+    #[arg(long)]
+    vmalloc: bool,
+
+    /// Charge the kernel's memory to the processes, or to the cgroups, that have asked for it
+    #[arg(long, value_enum, value_name = "OWNER")]
+    pub by: Option<Charge>,
 
     /// What the allocator's functions begin with, such as `je_`
     #[arg(
@@ -154,7 +174,7 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// Open the live view [default on a terminal, with -p and without INTERVAL]
+    /// Open the live view [default on a terminal, without COMMAND and INTERVAL]
     #[arg(long, conflicts_with_all = ["json", "text", "trace", "show_allocs", "output", "count", "command", "run"])]
     pub tui: bool,
 
@@ -181,7 +201,7 @@ pub struct Cli {
     #[arg(short, long)]
     pub verbose: bool,
 
-    /// Seconds between reports [default: 5 with -p and -c; none with `-- COMMAND`]
+    /// Seconds between reports [default: 5; none with `-- COMMAND`]
     #[arg(index = 1, value_name = "INTERVAL", value_parser = parse_seconds, allow_negative_numbers = true)]
     pub interval: Option<Duration>,
 
@@ -231,9 +251,49 @@ pub enum SortKey {
     Growth,
 }
 
+/// Whom the kernel's memory is charged to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Charge {
+    /// Processes, by name
+    Comm,
+    /// Control groups
+    Cgroup,
+}
+
+/// The kernel's allocators, or some of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // they have nothing to do with each other
+pub struct Allocators {
+    /// kmalloc and caches.
+    pub slab: bool,
+    /// Pages.
+    pub pages: bool,
+    /// Memory of which each CPU has a copy.
+    pub percpu: bool,
+    /// Areas of pages that need not lie together.
+    pub vmalloc: bool,
+}
+
+impl Allocators {
+    /// Their names, for people.
+    pub fn names(self) -> Vec<&'static str> {
+        [
+            (self.slab, Class::Slab),
+            (self.pages, Class::Pages),
+            (self.percpu, Class::Percpu),
+            (self.vmalloc, Class::Vmalloc),
+        ]
+        .into_iter()
+        .filter_map(|(has, class)| has.then_some(class.name()))
+        .collect()
+    }
+}
+
 /// What is traced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
+    /// The kernel's own memory.
+    Kernel(Allocators),
     /// A process that runs already.
     Process(u32),
     /// A command of our own.
@@ -330,13 +390,52 @@ impl Cli {
             Some(command) => command.split_whitespace().map(OsString::from).collect(),
             None => self.run.clone(),
         };
-        if words.is_empty() {
-            return Err(UserError::usage(
-                "tracing kernel memory is not there yet: name a process with -p PID, \
-                 or a program with -- COMMAND",
-            ));
+        if !words.is_empty() {
+            return Ok(Subject::Command(words));
         }
-        Ok(Subject::Command(words))
+        if self.command.is_some() {
+            return Err(UserError::usage("-c names no command"));
+        }
+        Ok(Subject::Kernel(self.allocators()))
+    }
+
+    /// Those of the kernel that are chosen; all, if none is.
+    fn allocators(&self) -> Allocators {
+        let any = self.slab || self.pages || self.percpu || self.vmalloc;
+        Allocators {
+            slab: self.slab || !any,
+            pages: self.pages || !any,
+            percpu: self.percpu || !any,
+            vmalloc: self.vmalloc || !any,
+        }
+    }
+
+    /// Flags that say nothing of what is traced would be misunderstood if they were passed over.
+    fn check_flags_of(&self, subject: &Subject) -> Result<(), UserError> {
+        let is_kernel = matches!(subject, Subject::Kernel(_));
+        let of_kernel = [
+            (self.slab, "--slab"),
+            (self.pages, "--pages"),
+            (self.percpu, "-P"),
+            (self.vmalloc, "--vmalloc"),
+            (self.by.is_some(), "--by"),
+        ];
+        let of_processes = [
+            (self.obj.is_some(), "-O"),
+            (!self.symbols_prefix.is_empty(), "-S"),
+            (self.user.is_some(), "--user"),
+            (self.max_overhead.is_some(), "--max-overhead"),
+            (self.explain, "--explain"),
+        ];
+        let (flags, what) = if is_kernel {
+            (of_processes, "a process: name one with -p PID, or a program with -- COMMAND")
+        } else {
+            (of_kernel, "the kernel's memory: leave it out, or leave out the process")
+        };
+        match flags.iter().find(|(is_given, _)| *is_given) {
+            Some((_, flag)) => Err(UserError::usage(format!("{flag} is about {what}"))),
+            None => Ok(()),
+        }
     }
 
     /// The time between reports, if there are any before the end.
@@ -347,14 +446,7 @@ impl Cli {
     }
 
     fn check(&self) -> Result<(), UserError> {
-        if self.percpu || self.wa_missing_free {
-            let flag = if self.percpu { "-P" } else { "-F" };
-            return Err(UserError::usage(format!(
-                "{flag} is about kernel memory, which cannot be traced yet; \
-                 leave it out to trace a process with -p PID"
-            )));
-        }
-        self.subject()?;
+        self.check_flags_of(&self.subject()?)?;
         if let (Some(min), Some(max)) = (self.min_size, self.max_size)
             && min > max
         {

@@ -94,7 +94,12 @@ pub fn named_after(ledger: &Ledger) -> Exports {
     let Some(moment) = ledger.moment() else {
         return Exports::default();
     };
-    let stem = format!("memleak-{}-{}", moment.pid, moment.time.as_second());
+    let whose = if moment.is_of_kernel() {
+        "kernel".to_owned()
+    } else {
+        moment.pid.to_string()
+    };
+    let stem = format!("memleak-{whose}-{}", moment.time.as_second());
     let file = |end: &str| Some(Path::new(&format!("{stem}.{end}")).to_owned());
     Exports {
         folded: file("folded"),
@@ -119,10 +124,7 @@ pub fn profile(ledger: &Ledger) -> Option<Profile<'_>> {
         ],
         default_kind: LIVE_BYTES,
         samples: shown.map(sample).collect(),
-        title: format!(
-            "memleak: live bytes of {} (PID {})",
-            moment.comm, moment.pid
-        ),
+        title: format!("memleak: live bytes of {}", moment.subject()),
         time: moment.time,
         duration_ns: moment.elapsed.as_nanos() as u64,
     })

@@ -23,6 +23,7 @@ pub fn stack(addresses: &[u64]) -> Arc<Stack> {
             address,
             object: None,
             mapping: "app".into(),
+            symbol: None,
             file_offset: address,
         })
     };

@@ -83,9 +83,8 @@ fn summarize(ledger: &Ledger) {
     };
     let total = ledger.total();
     note(&format!(
-        "memleak: {} (PID {}): {} in {} outstanding after {}",
-        moment.comm,
-        moment.pid,
+        "memleak: {}: {} in {} outstanding after {}",
+        moment.subject(),
         human_bytes(total.bytes),
         counted(total.count, "block"),
         human_duration(moment.elapsed),

@@ -230,7 +230,7 @@ fn merged(one: Births, other: Births, counts: (u64, u64)) -> Births {
 
 /// Only calls of the allocator are sampled; mappings are all there.
 fn is_sampled(class: Class) -> bool {
-    matches!(class, Class::Heap | Class::Tls)
+    !matches!(class, Class::Mmap | Class::ThreadStack | Class::Arena)
 }
 
 /// What only names can tell: thread-local storage is heap that the dynamic linker allocates, and

@@ -10,7 +10,7 @@ use memtools::output::{counted, human_bytes};
 use memtools::tui;
 
 use crate::cli::{Cli, Subject};
-use crate::collector::{Collector, Message, Options, Session, describe, table_cost};
+use crate::collector::{Collector, Message, Options, table_cost};
 use crate::exports;
 use crate::live;
 use crate::model::Ledger;
@@ -19,7 +19,7 @@ use crate::recording::{Destination, Header, Writer};
 use crate::signals::Signals;
 use crate::snapshot::Loss;
 use crate::source::{Source, Supply};
-use crate::subject::{Started, explained, start};
+use crate::subject::{About, Started, explained, start};
 use crate::suppressions::Suppressions;
 
 /// The rules of a file, or none.
@@ -65,14 +65,18 @@ pub fn run(cli: &Cli, purpose: Purpose) -> Result<u8> {
     // The view has its own way with signals.
     let signals = (!is_live).then(|| Signals::watch(channel.sender.clone()));
     let signals = signals.transpose().context("watching for signals")?;
-    let Started { session, child } = start(cli, &options)?;
+    let Started {
+        watched,
+        about,
+        child,
+    } = start(cli, &options)?;
     if let (Some(child), Some(signals)) = (&child, &signals) {
         signals.pass_to(child.handle());
     }
-    let begin = |destination| Writer::begin(destination, &header(cli, &session));
+    let begin = |destination| Writer::begin(destination, &header(cli, &about));
     let recording = destination.map(begin).transpose()?;
-    announce(cli, &options, &session);
-    let collector = Collector::start(session, channel.sender.clone())?;
+    announce(cli, &options, &about);
+    let collector = Collector::start(watched, channel.sender.clone())?;
     let backlog = collector.backlog();
     let supply = Supply {
         collector,
@@ -123,12 +127,11 @@ fn opens_view(cli: &Cli) -> Result<bool> {
         || cli.output.is_some()
         || cli.interval.is_some()
         || cli.duration.is_some();
-    let is_process = matches!(cli.subject(), Ok(Subject::Process(_)));
-    Ok(is_process && !is_printed && is_interactive() && tui::check().is_ok())
+    let is_command = matches!(cli.subject(), Ok(Subject::Command(_)));
+    Ok(!is_command && !is_printed && is_interactive() && tui::check().is_ok())
 }
 
-fn header(cli: &Cli, session: &Session) -> Header {
-    let pid = session.target().pid();
+fn header(cli: &Cli, about: &About) -> Header {
     Header {
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel_release: memtools::process::kernel_release().unwrap_or_default(),
@@ -136,14 +139,14 @@ fn header(cli: &Cli, session: &Session) -> Header {
         sample_rate: u64::from(cli.sample_rate),
         min_age: std::time::Duration::from_millis(cli.older),
         is_combined: cli.combined_only,
-        pid,
-        comm: memtools::process::comm(pid).unwrap_or_default(),
+        pid: about.pid,
+        comm: about.comm.clone(),
         start: jiff::Timestamp::now(),
     }
 }
 
-fn announce(cli: &Cli, options: &Options, session: &Session) {
-    for line in &session.plan().notes {
+fn announce(cli: &Cli, options: &Options, about: &About) {
+    for line in &about.notes {
         note(&format!("memleak: note: {line}"));
     }
     if let Some(bytes) = cli.max_memory {
@@ -159,9 +162,8 @@ fn announce(cli: &Cli, options: &Options, session: &Session) {
         note(&format!("memleak: {}", table_cost(options)));
     }
     note(&format!(
-        "memleak: tracing {}, {} probes; Ctrl-C ends",
-        describe(session.target()),
-        session.plan().probes.len(),
+        "memleak: tracing {}; Ctrl-C ends",
+        about.tracing
     ));
 }
 

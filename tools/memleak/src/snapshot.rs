@@ -27,13 +27,34 @@ pub enum Class {
     Arena,
     /// Thread-local storage, allocated by the dynamic linker.
     Tls,
+    /// The kernel's objects: kmalloc and its caches.
+    Slab,
+    /// The kernel's pages, but those of its other allocators.
+    Pages,
+    /// The kernel's memory of which each CPU has a copy.
+    Percpu,
+    /// The kernel's areas of pages that need not lie together.
+    Vmalloc,
+    /// Pages of the kernel's other allocators, where those are traced themselves.
+    Backing,
 }
 
 impl Class {
     /// Whether memory of this class can be leaked by the program; the others come and go with
     /// its threads.
     pub fn can_leak(self) -> bool {
-        matches!(self, Self::Heap | Self::Mmap)
+        matches!(
+            self,
+            Self::Heap | Self::Mmap | Self::Slab | Self::Pages | Self::Percpu | Self::Vmalloc
+        )
+    }
+
+    /// Whether it is the kernel's own.
+    pub fn is_of_kernel(self) -> bool {
+        matches!(
+            self,
+            Self::Slab | Self::Pages | Self::Percpu | Self::Vmalloc | Self::Backing
+        )
     }
 
     /// Its name for people.
@@ -44,6 +65,11 @@ impl Class {
             Self::ThreadStack => "thread stacks",
             Self::Arena => "arenas",
             Self::Tls => "thread-local storage",
+            Self::Slab => "slab",
+            Self::Pages => "pages",
+            Self::Percpu => "per-CPU memory",
+            Self::Vmalloc => "vmalloc",
+            Self::Backing => "pages of slab, vmalloc and per-CPU memory",
         }
     }
 }
@@ -193,6 +219,10 @@ pub struct Loss {
     /// Records of new text mappings that were dropped: names may be missing or wrong.
     #[serde(skip_serializing_if = "is_zero")]
     pub text_mappings: u64,
+    /// Allocations of the kernel's that were not told of: an interrupt came while another one was, or
+    /// it was one of too many at once.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub skipped_events: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so
@@ -214,6 +244,7 @@ impl Loss {
             + u64::from(self.blind_ms > 0)
             + self.skipped_execs
             + self.text_mappings
+            + self.skipped_events
     }
 }
 
@@ -245,7 +276,7 @@ pub struct Moment {
     pub time: Timestamp,
     /// Since recording began.
     pub elapsed: Duration,
-    /// Whose.
+    /// Whose; 0: the kernel's.
     pub pid: u32,
     /// Its name, not yet cleaned.
     pub comm: String,
@@ -265,6 +296,22 @@ pub struct Moment {
     pub load: ProbeLoad,
     /// What is missing.
     pub loss: Loss,
+}
+
+impl Moment {
+    /// Whether it is the kernel's memory, and no process's.
+    pub fn is_of_kernel(&self) -> bool {
+        self.pid == 0
+    }
+
+    /// Whose memory it is, for people; not yet cleaned.
+    pub fn subject(&self) -> String {
+        if self.is_of_kernel() {
+            "the kernel".to_owned()
+        } else {
+            format!("{} (PID {})", self.comm, self.pid)
+        }
+    }
 }
 
 /// Everything that was known at one moment.

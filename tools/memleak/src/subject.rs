@@ -1,4 +1,4 @@
-//! What is traced, made ready: a process that runs, or a command behind its gate.
+//! What is traced, made ready: a process that runs, a command behind its gate, or the kernel.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -15,14 +15,48 @@ use memtools::target::object::Object;
 use memtools::target::{Target, TargetError};
 
 use crate::cli::{Cli, Subject};
-use crate::collector::{Kernel, Options, Session, Setup, describe, table_cost};
+use crate::collector::{Kernel, Options, Session, Setup, System, Watched, describe, table_cost};
 use crate::explain;
 use crate::plan::{Plan, plan};
 
-/// A session that records, and the child if it was started for it.
+/// What records, and the child if it was started for it.
 pub struct Started {
-    pub session: Session,
+    pub watched: Box<dyn Watched>,
+    pub about: About,
     pub child: Option<Child>,
+}
+
+/// What users are told of it, and recordings.
+pub struct About {
+    /// 0: the kernel.
+    pub pid: u32,
+    /// The process's name.
+    pub comm: String,
+    /// What is traced, and by how much.
+    pub tracing: String,
+    /// What they should know.
+    pub notes: Vec<String>,
+}
+
+impl About {
+    fn process(session: &Session) -> Self {
+        let (target, plan) = (session.target(), session.plan());
+        Self {
+            pid: target.pid(),
+            comm: memtools::process::comm(target.pid()).unwrap_or_default(),
+            tracing: format!("{}, {} probes", describe(target), plan.probes.len()),
+            notes: plan.notes.clone(),
+        }
+    }
+
+    fn kernel(system: &System) -> Self {
+        Self {
+            pid: 0,
+            comm: "kernel".to_owned(),
+            tracing: format!("the kernel's memory ({})", system.traced()),
+            notes: system.notes().to_vec(),
+        }
+    }
 }
 
 /// The objects of a process or of a program that will be one.
@@ -121,6 +155,7 @@ pub fn explained(cli: &Cli, options: &Options) -> Result<String> {
             objects.add_named(cli.obj.as_deref());
             (objects, program.image.display().to_string(), false)
         }
+        Subject::Kernel(_) => bail!("the kernel's memory is traced without such probes"),
     };
     let uprobes = Uprobes::find(any_thread)?;
     let plan = objects.plan(options, &uprobes, &whose)?;
@@ -142,6 +177,14 @@ pub fn start(cli: &Cli, options: &Options) -> Result<Started> {
             }
         }),
         Subject::Command(words) => start_command(&words, cli, options),
+        Subject::Kernel(allocators) => {
+            let system = System::begin(options, allocators, cli.by)?;
+            Ok(Started {
+                about: About::kernel(&system),
+                watched: Box::new(system),
+                child: None,
+            })
+        }
     }
 }
 
@@ -167,7 +210,8 @@ fn start_on_process(pid: u32, options: &Options) -> Result<Started> {
     let plan = objects.plan(options, &uprobes, &whose)?;
     let session = begin(target, options, uprobes, mapping_events, plan, &objects.all)?;
     Ok(Started {
-        session,
+        about: About::process(&session),
+        watched: Box::new(session),
         child: None,
     })
 }
@@ -192,7 +236,8 @@ fn start_command(words: &[OsString], cli: &Cli, options: &Options) -> Result<Sta
     let session = begin(target, options, uprobes, mapping_events, plan, &objects.all)?;
     child.release()?;
     Ok(Started {
-        session,
+        about: About::process(&session),
+        watched: Box::new(session),
         child: Some(child),
     })
 }

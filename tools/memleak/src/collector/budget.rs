@@ -74,6 +74,14 @@ impl Room {
     }
 }
 
+/// The default of `--max-allocs` for the kernel's memory: a hundredth of the machine's, which is taken
+/// at once.
+pub fn kernel_blocks(memory: u64) -> u32 {
+    const FEWEST: u64 = 128 << 10;
+    const MOST: u64 = 4 << 20;
+    (memory / 100 / BYTES_PER_BLOCK).clamp(FEWEST, MOST) as u32
+}
+
 /// As many of `wanted` as fit, but not fewer than `least`, unless fewer are wanted.
 fn cut(wanted: u32, bytes: u64, each: u64, least: u32) -> u32 {
     let fitting = u32::try_from(bytes / each).unwrap_or(u32::MAX);

@@ -8,8 +8,10 @@ mod kernel;
 mod load;
 mod session;
 mod sets;
+mod system;
 mod text;
 
+use std::os::fd::RawFd;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -21,10 +23,11 @@ pub use backlog::Backlog;
 pub use budget::LEAST as LEAST_MEMORY;
 pub use kernel::{DEFAULT_BLOCKS, DEFAULT_BLOCKS_PREALLOCATED, Kernel};
 pub use session::{Session, Setup};
+pub use system::System;
 
 use budget::Room;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Subject};
 use crate::plan::Allocator;
 use crate::snapshot::Snapshot;
 use crate::tui::Order;
@@ -49,6 +52,8 @@ pub struct Options {
     pub room: Room,
     /// Whether maps take memory as they fill.
     pub grows: bool,
+    /// It is the kernel's memory.
+    pub is_kernel: bool,
     /// Blocks younger than this are hidden.
     pub min_age: Duration,
     /// Each block is listed.
@@ -62,7 +67,12 @@ pub struct Options {
 impl Options {
     /// From the command line; `grows`: whether maps may take memory as they fill on this kernel.
     pub fn new(cli: &Cli, grows: bool) -> Self {
-        let default = if grows {
+        let is_kernel = matches!(cli.subject(), Ok(Subject::Kernel(_)));
+        // What traces the kernel's memory must not ask it for more.
+        let grows = grows && !is_kernel;
+        let default = if is_kernel {
+            budget::kernel_blocks(memtools::process::memory_total())
+        } else if grows {
             DEFAULT_BLOCKS
         } else {
             DEFAULT_BLOCKS_PREALLOCATED
@@ -82,6 +92,7 @@ impl Options {
             trace: cli.trace,
             max_stack_depth: cli.perf_max_stack_depth,
             grows,
+            is_kernel,
             min_age: Duration::from_millis(cli.older),
             list_blocks: cli.show_allocs,
             only_totals: cli.combined_only,
@@ -152,6 +163,20 @@ enum Request {
     Finish(SyncSender<Result<Snapshot>>),
 }
 
+/// What a collector looks at: a process, or the kernel's own memory.
+pub trait Watched: Send {
+    /// What to wait for.
+    fn fds(&self) -> Vec<RawFd>;
+    /// Takes in what has happened.
+    fn pump(&mut self) -> Vec<Message>;
+    /// All that is known now.
+    fn snapshot(&mut self) -> Result<Snapshot>;
+    /// From now on only what is made later counts as fresh; or, with `false`, everything does.
+    fn set_base_line(&mut self, is_set: bool);
+    /// The last snapshot; afterwards the probes are out.
+    fn finish(&mut self) -> Result<Snapshot>;
+}
+
 /// The collector's thread.
 pub struct Collector {
     requests: Sender<Request>,
@@ -162,7 +187,7 @@ pub struct Collector {
 
 impl Collector {
     /// Starts recording. Messages go to `messages`.
-    pub fn start(session: Session, messages: Sender<Message>) -> Result<Self> {
+    pub fn start(watched: Box<dyn Watched>, messages: Sender<Message>) -> Result<Self> {
         let (requests, inbox) = channel();
         let waker = Waker::new().context("creating an eventfd")?;
         let woken = waker.try_clone().context("creating an eventfd")?;
@@ -173,7 +198,7 @@ impl Collector {
         };
         let thread = std::thread::Builder::new()
             .name("collector".to_owned())
-            .spawn(move || run(session, &inbox, &woken, &outbox))
+            .spawn(move || run(watched, &inbox, &woken, &outbox))
             .context("starting the collector's thread")?;
         Ok(Self {
             requests,
@@ -248,25 +273,25 @@ impl Outbox {
     }
 }
 
-fn run(mut session: Session, inbox: &Receiver<Request>, woken: &Waker, outbox: &Outbox) {
+fn run(mut watched: Box<dyn Watched>, inbox: &Receiver<Request>, woken: &Waker, outbox: &Outbox) {
     loop {
-        let mut fds = session.fds();
+        let mut fds = watched.fds();
         fds.push(woken.fd());
         let ready = memtools::events::wait_readable(&fds, DRAIN_MS);
         if ready.last() == Some(&true) {
             woken.clear();
         }
-        outbox.send(session.pump());
+        outbox.send(watched.pump());
         while let Ok(request) = inbox.try_recv() {
             match request {
                 Request::Snapshot(answer) => {
-                    let _ = answer.send(outbox.with_loss(session.snapshot()));
+                    let _ = answer.send(outbox.with_loss(watched.snapshot()));
                 }
-                Request::BaseLine(is_set) => session.set_base_line(is_set),
+                Request::BaseLine(is_set) => watched.set_base_line(is_set),
                 Request::Finish(answer) => {
-                    let snapshot = session.finish();
-                    outbox.send(session.pump());
-                    drop(session);
+                    let snapshot = watched.finish();
+                    outbox.send(watched.pump());
+                    drop(watched);
                     let _ = answer.send(outbox.with_loss(snapshot));
                     return;
                 }
@@ -313,11 +338,16 @@ impl Waker {
 /// Says what the table of blocks may come to.
 pub fn table_cost(options: &Options) -> String {
     let blocks = options.room.blocks;
-    let bytes = u64::from(blocks) * budget::BYTES_PER_BLOCK + sets::bytes(blocks);
+    let front = if options.is_kernel {
+        0
+    } else {
+        sets::bytes(blocks)
+    };
+    let bytes = u64::from(blocks) * budget::BYTES_PER_BLOCK + front;
     let how = if options.grows {
         "as blocks come"
     } else {
-        "now: this kernel takes it at once"
+        "at once"
     };
     format!(
         "room for {}: up to {} of kernel memory, taken {how}",

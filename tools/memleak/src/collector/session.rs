@@ -20,7 +20,7 @@ use super::abi::{self, Event};
 use super::kernel::Kernel;
 use super::load::{LoadMeter, Prices, Spent};
 use super::text::{Text, TextChange};
-use super::{Message, Options, TraceEvent};
+use super::{Message, Options, TraceEvent, Watched};
 use crate::intervals::{Intervals, MappingClass};
 use crate::plan::{Plan, plan};
 use crate::snapshot::{ResidentChange, Snapshot, Stack};
@@ -150,37 +150,6 @@ impl Session {
     /// The plan, with what came later.
     pub fn plan(&self) -> &Plan {
         &self.plan
-    }
-
-    /// What to wait for.
-    pub fn fds(&self) -> Vec<RawFd> {
-        let mut fds: Vec<RawFd> = self.text.fds().collect();
-        fds.push(self.events.fd());
-        if !self.has_ended {
-            fds.extend(self.target.pidfd());
-        }
-        fds
-    }
-
-    /// Takes in what has happened.
-    pub fn pump(&mut self) -> Vec<Message> {
-        // Whether it has ended is asked first: what it did before is in the buffers by then.
-        let ended = !self.has_ended && self.target.has_ended();
-        self.take_text_changes();
-        self.count_execs();
-        self.take_events();
-        if ended {
-            self.has_ended = true;
-            self.outbox.push(Message::Ended);
-        } else if !self.has_ended && self.is_recording && !self.target.is_thread_alive() {
-            self.replace_thread();
-        } else if !self.has_ended && self.is_recording && self.meter.is_due() {
-            self.look_at_target();
-        }
-        if self.target.is_thread_alive() {
-            self.thread_seen = Instant::now();
-        }
-        std::mem::take(&mut self.outbox)
     }
 
     /// Perf event probes fire no more when the thread that carries them exits; multi probes go on,
@@ -395,22 +364,53 @@ impl Session {
         MappingClass::Mmap
     }
 
-    // ---- snapshots ----
-
-    /// From now on only what is made later counts as fresh; or, with `false`, everything does.
-    pub fn set_base_line(&mut self, is_set: bool) {
-        self.base_line_ns = if is_set { monotonic_ns() } else { 0 };
-    }
-
     fn stop_recording(&mut self) {
         self.kernel.enable(false);
         self.is_recording = false;
     }
+}
 
-    /// The last snapshot; afterwards the probes are out.
-    pub fn finish(&mut self) -> Result<Snapshot> {
+impl Watched for Session {
+    fn fds(&self) -> Vec<RawFd> {
+        let mut fds: Vec<RawFd> = self.text.fds().collect();
+        fds.push(self.events.fd());
+        if !self.has_ended {
+            fds.extend(self.target.pidfd());
+        }
+        fds
+    }
+
+    fn pump(&mut self) -> Vec<Message> {
+        // Whether it has ended is asked first: what it did before is in the buffers by then.
+        let ended = !self.has_ended && self.target.has_ended();
+        self.take_text_changes();
+        self.count_execs();
+        self.take_events();
+        if ended {
+            self.has_ended = true;
+            self.outbox.push(Message::Ended);
+        } else if !self.has_ended && self.is_recording && !self.target.is_thread_alive() {
+            self.replace_thread();
+        } else if !self.has_ended && self.is_recording && self.meter.is_due() {
+            self.look_at_target();
+        }
+        if self.target.is_thread_alive() {
+            self.thread_seen = Instant::now();
+        }
+        std::mem::take(&mut self.outbox)
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot> {
+        self.census()
+    }
+
+    fn set_base_line(&mut self, is_set: bool) {
+        self.base_line_ns = if is_set { monotonic_ns() } else { 0 };
+    }
+
+    fn finish(&mut self) -> Result<Snapshot> {
         self.stop_recording();
-        let snapshot = self.snapshot();
+        let snapshot = self.census();
         self.kernel.detach();
         snapshot
     }

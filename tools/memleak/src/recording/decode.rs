@@ -372,6 +372,11 @@ fn class(number: u64) -> Result<Class, Fault> {
         2 => Class::ThreadStack,
         3 => Class::Arena,
         4 => Class::Tls,
+        5 => Class::Slab,
+        6 => Class::Pages,
+        7 => Class::Percpu,
+        8 => Class::Vmalloc,
+        9 => Class::Backing,
         _ => return Err(Fault::Damaged("a class is unknown")),
     })
 }

@@ -266,6 +266,7 @@ fn loss(loss: &Loss) -> format::Loss {
         blind_ms,
         skipped_execs,
         text_mappings,
+        skipped_events,
     } = *loss;
     format::Loss {
         allocs,
@@ -280,6 +281,7 @@ fn loss(loss: &Loss) -> format::Loss {
         blind_ms,
         skipped_execs,
         text_mappings,
+        skipped_events,
     }
 }
 
@@ -330,6 +332,11 @@ fn class(class: Class) -> u64 {
         Class::ThreadStack => 2,
         Class::Arena => 3,
         Class::Tls => 4,
+        Class::Slab => 5,
+        Class::Pages => 6,
+        Class::Percpu => 7,
+        Class::Vmalloc => 8,
+        Class::Backing => 9,
     }
 }
 

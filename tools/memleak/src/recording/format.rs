@@ -300,4 +300,6 @@ pub struct Loss {
     pub skipped_execs: u64,
     #[prost(uint64, tag = "12")]
     pub text_mappings: u64,
+    #[prost(uint64, tag = "13")]
+    pub skipped_events: u64,
 }

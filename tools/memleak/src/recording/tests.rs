@@ -89,6 +89,7 @@ fn moment(seconds: u64) -> Moment {
             blind_ms: 30,
             skipped_execs: 31,
             text_mappings: 32,
+            skipped_events: 33,
         },
     }
 }

@@ -44,10 +44,9 @@ fn head(out: &mut String, diff: &Diff, before: State, after: State) {
 fn state(out: &mut String, which: &str, state: State, amount: &str) {
     let moment = state.moment;
     let mut text = format!(
-        "  {which}: {amount} after {}, {} (PID {}) at {}, {}",
+        "  {which}: {amount} after {}, {} at {}, {}",
         human_duration(moment.elapsed),
-        moment.comm,
-        moment.pid,
+        moment.subject(),
         rfc3339(moment.time),
         state.source,
     );

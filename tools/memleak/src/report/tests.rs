@@ -79,6 +79,7 @@ fn a_report_with_losses_blocks_and_few_stacks() {
         blind_ms: 10,
         skipped_execs: 11,
         text_mappings: 12,
+        skipped_events: 13,
     };
     moment.mappings.maps = 5;
     moment.load.cpu_percent = None;

@@ -8,7 +8,7 @@ use memtools::output::{
 use memtools::stacks::Frame;
 
 use crate::model::{Report, Row};
-use crate::snapshot::{Amount, Class, Events, Loss, MappingCalls, ProbeLoad};
+use crate::snapshot::{Amount, Class, Events, Loss, MappingCalls, Moment};
 
 /// How a text report is cut.
 #[derive(Clone, Copy, Debug)]
@@ -69,9 +69,8 @@ fn head(out: &mut String, report: &Report<'_>) {
     line(
         out,
         &format!(
-            "{} (PID {}){ended}: {} outstanding after {}{scaled}",
-            moment.comm,
-            moment.pid,
+            "{}{ended}: {} outstanding after {}{scaled}",
+            moment.subject(),
             amount(report.total),
             human_duration(moment.elapsed),
         ),
@@ -85,14 +84,20 @@ fn head(out: &mut String, report: &Report<'_>) {
     suppressed(out, report);
     resident(out, report);
     let others = class_list(report, |class| !class.can_leak());
+    if moment.is_of_kernel() {
+        let classes = class_list(report, Class::can_leak);
+        line(out, &format!("  of that: {classes}"));
+    }
     if !others.is_empty() {
-        line(
-            out,
-            &format!("  not leaks, reserved as address space: {others}"),
-        );
+        let why = if moment.is_of_kernel() {
+            "not counted again"
+        } else {
+            "not leaks, reserved as address space"
+        };
+        line(out, &format!("  {why}: {others}"));
     }
     events(out, report);
-    load(out, &moment.load);
+    load(out, moment);
     loss(out, &moment.loss);
 }
 
@@ -202,7 +207,13 @@ fn events(out: &mut String, report: &Report<'_>) {
     line(out, &text);
 }
 
-fn load(out: &mut String, load: &ProbeLoad) {
+fn load(out: &mut String, moment: &Moment) {
+    let load = &moment.load;
+    if moment.is_of_kernel() {
+        let events = grouped(load.hits_per_s as u64);
+        line(out, &format!("  probes: {events} events/s"));
+        return;
+    }
     let share = match load.cpu_percent {
         Some(percent) => format!("about {percent:.1} % of the target's CPU time"),
         None => "its share of the target's CPU time could not be measured".to_owned(),
@@ -267,6 +278,11 @@ fn loss(out: &mut String, loss: &Loss) {
         (
             loss.text_mappings,
             "records of loaded libraries dropped: names may be wrong".to_owned(),
+        ),
+        (
+            loss.skipped_events,
+            "allocations not told of: an interrupt came in another one, or a bulk was too large"
+                .to_owned(),
         ),
     ];
     for (count, meaning) in lines.iter().filter(|(count, _)| *count > 0) {

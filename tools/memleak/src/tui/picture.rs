@@ -135,6 +135,9 @@ fn status(view: &View, frame: &mut Frame<'_>, area: Rect) {
         };
         let why = view.why_ended.as_ref().map(|why| format!(": {why}"));
         let why = why.unwrap_or_default();
+        if moment.is_of_kernel() {
+            return format!("the kernel{state}{why}");
+        }
         format!("{} (PID {}{state}){why}", moment.comm, moment.pid)
     });
     let status = Status {

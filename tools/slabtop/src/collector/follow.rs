@@ -8,7 +8,7 @@ use libbpf_rs::{MapCore, MapFlags};
 use memtools::attach::KernelError;
 use memtools::maps::{self, for_each_entry, summed_counters};
 use memtools::selection::Selection;
-use memtools::symbols::kernel_symbols;
+use memtools::symbols::{is_tracing, kernel_symbols};
 
 use super::kernel::{Group, Loaded, Ways};
 use super::{Addresses, abi};
@@ -157,20 +157,8 @@ fn frames_of(stack: &abi::Stack) -> &[u64] {
 
 /// A stack begins with what brought the event to the program: that is no part of the story.
 fn without_tracing<'a, 'b>(names: &'a [&'b str]) -> &'a [&'b str] {
-    const TRACING: [&str; 8] = [
-        "bpf_prog_",
-        "bpf_trace_run",
-        "__bpf_trace_",
-        "bpf_trampoline_",
-        "__traceiter_",
-        "perf_trace_",
-        "trace_call_bpf",
-        "perf_call_bpf",
-    ];
     // Programs have no names where the kernel keeps them to itself.
-    let is_tracing = |name: &str| {
-        name.starts_with("0x") || TRACING.iter().any(|prefix| name.starts_with(prefix))
-    };
+    let is_tracing = |name: &str| name.starts_with("0x") || is_tracing(name);
     let first = names.iter().position(|name| !is_tracing(name));
     first.map_or(names, |first| &names[first..])
 }

@@ -2,12 +2,12 @@
 
 use std::mem::MaybeUninit;
 
-use libbpf_rs::btf::types::{Enum, Func, Struct};
+use libbpf_rs::btf::types::{Enum, Func};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Btf, Link, OpenObject, OpenProgramMut};
 use memtools::attach::{
-    Hook, KernelError, exact_tracepoint, has_fentry, recursion_misses, returns_bool,
-    takes_pointer_to,
+    Hook, KernelError, exact_tracepoint, has_safe_trampolines, has_type, recursion_misses,
+    returns_bool, takes_pointer_to,
 };
 use memtools::selection::Selection;
 
@@ -87,12 +87,10 @@ impl Ways {
         let hook = exact_tracepoint();
         let has_cache = |tracepoint| takes_pointer_to(&types, tracepoint, 2, "kmem_cache");
         let free_has_cache = has_cache("kmem_cache_free");
-        // Before 5.12 a trampoline can be freed while somebody sleeps in it.
-        let are_safe = types
-            .type_by_name::<Struct<'_>>("bpf_tramp_image")
-            .is_some();
+        // Where there is none that is safe, kmem_cache_free() has to be watched by kprobe.
+        let are_safe = has_type("bpf_tramp_image");
         let mut functions = Vec::new();
-        if are_safe && has_fentry() {
+        if has_safe_trampolines() {
             functions = present_functions(&types);
             if free_has_cache {
                 functions.retain(|(program, _)| *program != FREE_ENTRY);

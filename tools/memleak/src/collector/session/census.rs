@@ -18,7 +18,7 @@ use crate::snapshot::{Amount, Class, Events, Loss, MappingCalls, Moment, Snapsho
 
 impl Session {
     /// All that is known now.
-    pub fn snapshot(&mut self) -> Result<Snapshot> {
+    pub(super) fn census(&mut self) -> Result<Snapshot> {
         self.take_text_changes();
         self.take_events();
         let now = monotonic_ns();
@@ -106,6 +106,7 @@ impl Session {
             blind_ms: self.blind.as_millis() as u64,
             skipped_execs: self.skipped_execs,
             text_mappings: self.text.lost(),
+            skipped_events: 0,
         }
     }
 

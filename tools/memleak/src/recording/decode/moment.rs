@@ -59,6 +59,7 @@ fn loss(loss: &format::Loss) -> Result<Loss, Fault> {
         trace_events: figure(loss.trace_events)?,
         blind_ms: figure(loss.blind_ms)?,
         skipped_execs: figure(loss.skipped_execs)?,
+        skipped_events: figure(loss.skipped_events)?,
         text_mappings: figure(loss.text_mappings)?,
     })
 }

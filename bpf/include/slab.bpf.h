@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Which cache an object is of. */
-#ifndef SLABTOP_CACHE_BPF_H
-#define SLABTOP_CACHE_BPF_H
+/* Objects of slab caches: which cache one is of, and the records of their tracepoints. */
+#ifndef MEMTOOLS_SLAB_BPF_H
+#define MEMTOOLS_SLAB_BPF_H
 
 extern struct kmem_cache *bpf_get_kmem_cache(u64 address) __ksym __weak; /* 6.13 */
 
@@ -40,18 +40,24 @@ static __always_inline bool is_slab(const u64 *words)
 	return false;
 }
 
+/* 0: not known. */
+static __always_inline u64 first_page_descriptor(void)
+{
+	if (!page_descriptors && &vmemmap_base)
+		bpf_probe_read_kernel(&page_descriptors, sizeof(page_descriptors), &vmemmap_base);
+	return page_descriptors;
+}
+
 /* By the description of the page that it lies in. */
 static __always_inline u64 cache_by_page(u64 object)
 {
 	u64 words[PAGE_WORDS];
 	u64 page, head;
 
-	if (!page_descriptors) {
-		if (!&vmemmap_base || !&page_offset_base)
-			return 0;
+	if (!direct_map && &page_offset_base)
 		bpf_probe_read_kernel(&direct_map, sizeof(direct_map), &page_offset_base);
-		bpf_probe_read_kernel(&page_descriptors, sizeof(page_descriptors), &vmemmap_base);
-	}
+	if (!direct_map || !first_page_descriptor())
+		return 0;
 	if (object < direct_map || !bpf_core_field_exists(struct page, compound_head))
 		return 0;
 	page = page_descriptors +
@@ -72,6 +78,11 @@ static __always_inline u64 cache_by_page(u64 object)
 	return 0;
 }
 #else
+static __always_inline u64 first_page_descriptor(void)
+{
+	return 0;
+}
+
 static __always_inline u64 cache_by_page(u64 object)
 {
 	return 0;
@@ -93,5 +104,12 @@ static __always_inline u64 cache_of(u64 object)
 		return (u64)bpf_get_kmem_cache(object);
 	return cache_by_page(object);
 }
+
+/* What tracefs describes begins alike for all that comes and goes. */
+struct kmem_record {
+	u64 common;
+	u64 call_site;
+	u64 object;
+};
 
 #endif
