@@ -2,10 +2,10 @@
 /*
  * memleak without a process: which memory the kernel has handed out and not got back, by stack.
  *
- * Events come in by raw tracepoints, or by classic ones where raw ones are preempted and lose events
- * (7.2); of what no tracepoint tells, by functions. A free that is not seen would look like a leak:
- * so what frees is there twice, for the kernel skips a program that runs already when an interrupt
- * comes. The second finds nothing, but where the first was skipped.
+ * Events come in by raw tracepoints, or by classic ones where raw ones are preempted and lose
+ * events (7.2); of what no tracepoint tells, by functions. A free that is not seen would look like
+ * a leak: so what frees is there twice, for the kernel skips a program that runs already when an
+ * interrupt comes. The second finds nothing, but where the first was skipped.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
@@ -32,8 +32,8 @@ struct {
 
 /* The third argument of the tracepoint is the cache (5.19). */
 const volatile u32 alloc_has_cache = 0;
-/* The first argument of the tracepoint of the per-CPU allocator is a call site, and there is one for
- * what it takes on all CPUs (6.0). */
+/* The first argument of the tracepoint of the per-CPU allocator is a call site, and there is one
+ * for what it takes on all CPUs (6.0). */
 const volatile u32 percpu_has_call_site = 0;
 const volatile u32 cpus = 1;
 /* Whether kmem_cache_alloc_bulk() returns a bool, and no number (7.0). */

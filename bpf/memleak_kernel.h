@@ -62,10 +62,10 @@ enum kernel_counter {
 	KERNEL_LOST_ALLOCS,
 	KERNEL_LOST_ALLOC_BYTES,
 	KERNEL_LOST_STACKS,
-	KERNEL_LOST_CALLS,	/* calls of vmalloc whose return was not seen */
-	KERNEL_LOST_BULK,	/* objects of a bulk longer than can be looked at */
-	KERNEL_LOST_EVENTS,	/* lines of -t that found the buffer full */
-	KERNEL_MISSED_FREES,	/* addresses given out again although no free was seen */
+	KERNEL_LOST_CALLS,   /* calls of vmalloc whose return was not seen */
+	KERNEL_LOST_BULK,    /* objects of a bulk longer than can be looked at */
+	KERNEL_LOST_EVENTS,  /* lines of -t that found the buffer full */
+	KERNEL_MISSED_FREES, /* addresses given out again although no free was seen */
 	KERNEL_TRUNCATED_STACKS,
 	KERNEL_COUNTERS,
 };

@@ -34,6 +34,7 @@ const C_PROGRAMS: &[&str] = &[
     "fork",
     "free_first",
     "grow",
+    "hold",
     "inlined",
     "interrupts",
     "mprotect",
@@ -191,6 +192,7 @@ fn main() {
 
     for object in [
         "memleak",
+        "memleak_kernel",
         "oomkill",
         "slabtop",
         "syscount",

@@ -13,7 +13,7 @@
 
 #define SCRATCH_CONTEXTS 3 /* a task, a softirq, an interrupt */
 
-#define SCRATCH(NAME, TYPE)                                                                  \
+#define SCRATCH(NAME, TYPE)                                                                        \
 	struct NAME##_place {                                                                      \
 		u64 busy;                                                                          \
 		TYPE value;                                                                        \

@@ -13,6 +13,11 @@ pub enum Class {
     ThreadStack,
     Arena,
     Tls,
+    Slab,
+    Pages,
+    Percpu,
+    Vmalloc,
+    Backing,
 }
 
 impl Class {
@@ -23,6 +28,11 @@ impl Class {
             "thread-stack" => Self::ThreadStack,
             "arena" => Self::Arena,
             "tls" => Self::Tls,
+            "slab" => Self::Slab,
+            "pages" => Self::Pages,
+            "percpu" => Self::Percpu,
+            "vmalloc" => Self::Vmalloc,
+            "backing" => Self::Backing,
             _ => return None,
         })
     }

@@ -80,13 +80,24 @@ fn a_microsecond_is_the_programs_own() {
     panic!("the program's and ours: {medians:?}");
 }
 
+/// Nanoseconds for which the program may have to wait between its reading of the clock and the probe: of a
+/// single call nothing evens that out.
+fn preempted() -> u64 {
+    load(4_000_000, 60_000_000)
+}
+
 #[test]
 fn latencies_are_exact_to_sixty_four_nested_calls() {
     let _turn = one_at_a_time();
     let (truth, found) = traced_here(&["recurse", "60"], &[":recurse"]);
     let function = found.function("recurse");
     assert_eq!(function.account(), [60, 60, 0, 0, 0]);
-    function.assert_near("max_ns", truth.fact("recurse.max"), load(5, 15), 0);
+    function.assert_near(
+        "max_ns",
+        truth.fact("recurse.max"),
+        load(5, 15),
+        preempted(),
+    );
     // Each level takes a millisecond more than the next.
     assert!(function.get("min_ns") < truth.fact("recurse.max") / 30);
     found.assert_nothing_lost();
@@ -94,7 +105,12 @@ fn latencies_are_exact_to_sixty_four_nested_calls() {
     let (truth, found) = traced_here(&["recurse", "100"], &[":recurse"]);
     let function = found.function("recurse");
     assert_eq!(function.account(), [100, 64, 0, 0, 36]);
-    function.assert_near("max_ns", truth.fact("recurse.max"), load(5, 15), 0);
+    function.assert_near(
+        "max_ns",
+        truth.fact("recurse.max"),
+        load(5, 15),
+        preempted(),
+    );
     assert_eq!(found.record["loss"]["missed_returns"], 36);
 }
 
@@ -108,7 +124,7 @@ fn recursion_counts_as_asked() {
         assert_eq!(function.account(), [calls, calls, 0, 0, 0], "{which}");
         let longest = truth.fact("recurse.max");
         if which == "outermost" {
-            function.assert_near("min_ns", longest, load(5, 15), 0);
+            function.assert_near("min_ns", longest, load(5, 15), preempted());
         }
         if which == "innermost" {
             assert!(function.get("max_ns") < longest / 5, "{}", function.0);
@@ -133,7 +149,7 @@ fn functions_that_call_each_other_are_told_apart() {
             "max_ns",
             truth.fact(&format!("{name}.max")),
             10,
-            load(100_000, 2_000_000),
+            preempted(),
         );
         assert_eq!(function.account(), [20, 20, 0, 0, 0]);
     };

@@ -8,9 +8,7 @@ mod seccomp;
 mod self_test;
 mod uprobe;
 
-pub use arguments::{
-    count_arguments, count_tracepoint_arguments, returns_bool, takes_pointer_to,
-};
+pub use arguments::{count_arguments, count_tracepoint_arguments, returns_bool, takes_pointer_to};
 pub use empty_call::EmptyCall;
 pub use function::{attach_function, attach_functions, missed_calls};
 pub use kernel_test::{

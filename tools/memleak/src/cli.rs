@@ -428,9 +428,15 @@ impl Cli {
             (self.explain, "--explain"),
         ];
         let (flags, what) = if is_kernel {
-            (of_processes, "a process: name one with -p PID, or a program with -- COMMAND")
+            (
+                of_processes,
+                "a process: name one with -p PID, or a program with -- COMMAND",
+            )
         } else {
-            (of_kernel, "the kernel's memory: leave it out, or leave out the process")
+            (
+                of_kernel,
+                "the kernel's memory: leave it out, or leave out the process",
+            )
         };
         match flags.iter().find(|(is_given, _)| *is_given) {
             Some((_, flag)) => Err(UserError::usage(format!("{flag} is about {what}"))),

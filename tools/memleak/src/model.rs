@@ -264,8 +264,7 @@ impl Ledger {
 
     /// Outer frames of the row are missing.
     pub fn is_incomplete(&self, row: &Row) -> bool {
-        row.figures.is_incomplete
-            || !row.class.is_of_kernel() && !reaches_start(self.frames(row))
+        row.figures.is_incomplete || !row.class.is_of_kernel() && !reaches_start(self.frames(row))
     }
 
     /// The rows that are there, in order; `None` before the first update.

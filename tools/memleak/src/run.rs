@@ -161,10 +161,7 @@ fn announce(cli: &Cli, options: &Options, about: &About) {
     if cli.verbose || !options.grows {
         note(&format!("memleak: {}", table_cost(options)));
     }
-    note(&format!(
-        "memleak: tracing {}; Ctrl-C ends",
-        about.tracing
-    ));
+    note(&format!("memleak: tracing {}; Ctrl-C ends", about.tracing));
 }
 
 /// What the other threads say, and how they say it.

@@ -23,6 +23,13 @@ pub struct TestBinary {
     pub needs_root: bool,
 }
 
+impl TestBinary {
+    /// The target's name.
+    pub fn target(&self) -> &str {
+        self.name.rsplit(": ").next().unwrap_or_default()
+    }
+}
+
 /// What cargo builds for tests.
 pub struct Built {
     pub binaries: Vec<TestBinary>,

@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use super::binaries::{Built, TestBinary};
 use super::framed::{Frames, Ran};
+use super::places;
 use super::summary::{Row, Skip, Summary};
 use crate::process::Pieces;
 use crate::progress::{complain, say, seconds};
@@ -33,6 +34,8 @@ pub struct Guests<'a> {
     workspace: &'a Workspace,
     built: &'a Built,
     arguments: Vec<&'a str>,
+    /// All end-to-end tests, and not only those to which the kernel can make a difference.
+    everything: bool,
     machine: Machine,
     tree: Tree,
 }
@@ -42,17 +45,19 @@ impl<'a> Guests<'a> {
         workspace: &'a Workspace,
         built: &'a Built,
         arguments: Vec<&'a str>,
+        everything: bool,
     ) -> Result<Self> {
         Ok(Self {
             workspace,
             built,
             arguments,
+            everything,
             machine: Machine::default(),
             tree: image::tree(workspace, built)?,
         })
     }
 
-    /// Runs every end-to-end test on this kernel. Where that cannot be had, all are skipped.
+    /// Runs the end-to-end tests on this kernel. Where that cannot be had, all are skipped.
     pub fn run(
         &mut self,
         kernel: &Kernel,
@@ -67,7 +72,9 @@ impl<'a> Guests<'a> {
             }
         };
         let built = self.built;
-        let mut left: Vec<&TestBinary> = end_to_end(built).collect();
+        let mut left: Vec<&TestBinary> = end_to_end(built)
+            .filter(|program| self.everything || places::runs_in(program, kernel))
+            .collect();
         self.machine.turns = false;
         let mut attempt = 0;
         while !left.is_empty() {

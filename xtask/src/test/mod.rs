@@ -4,6 +4,7 @@ pub mod binaries;
 mod framed;
 mod guests;
 mod output;
+mod places;
 mod runner;
 mod summary;
 
@@ -35,6 +36,9 @@ pub struct Args {
     /// given more than once
     #[arg(long, value_name = "KERNEL", value_parser = kernels::parse, conflicts_with = "host")]
     vm: Vec<&'static Kernel>,
+    /// Run in virtual machines also what no kernel makes a difference to
+    #[arg(long)]
+    everything: bool,
     /// Handed on to each test program, such as --test-threads=1
     #[arg(last = true)]
     arguments: Vec<String>,
@@ -168,7 +172,10 @@ fn in_turns(
         waiting.next()
     };
     let work = || -> Result<Vec<(usize, Summary)>> {
-        let mut guests = Guests::new(workspace, built, args.for_each_program())?;
+        // Who names tests, or a kernel, means all of them.
+        let everything = args.everything || args.filter.is_some() || !args.vm.is_empty();
+        let arguments = args.for_each_program();
+        let mut guests = Guests::new(workspace, built, arguments, everything)?;
         let mut done = Vec::new();
         while let Some((place, (kernel, fetched))) = next() {
             let mut summary = Summary::default();

@@ -11,6 +11,9 @@ pub struct Kernel {
     pub cpu: &'static str,
     /// Arguments of its own on the kernel's command line.
     pub append: &'static str,
+    /// The oldest, or the newest: what holds in both holds between them, if it does not hang on what one
+    /// kernel has and another has not.
+    pub is_extreme: bool,
 }
 
 impl Kernel {
@@ -39,18 +42,21 @@ pub const KERNELS: &[Kernel] = &[
         suite: "bullseye",
         cpu: CPU,
         append: "",
+        is_extreme: true,
     },
     Kernel {
         name: "6.1",
         suite: "bookworm",
         cpu: CPU,
         append: "",
+        is_extreme: false,
     },
     Kernel {
         name: "6.12",
         suite: "bookworm-backports",
         cpu: CPU_WITHOUT_CX16,
         append: "",
+        is_extreme: false,
     },
     // Where BPF programs that are not safe under preemption crash the kernel.
     Kernel {
@@ -58,12 +64,14 @@ pub const KERNELS: &[Kernel] = &[
         suite: "bookworm-backports",
         cpu: CPU_WITHOUT_CX16,
         append: "preempt=full",
+        is_extreme: false,
     },
     Kernel {
         name: "7.2",
         suite: "trixie-backports",
         cpu: CPU,
         append: "",
+        is_extreme: true,
     },
 ];
 

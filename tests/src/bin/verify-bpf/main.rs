@@ -30,6 +30,10 @@ const SUITE: &[(&str, &[u8])] = &[
         include_bytes!(concat!(env!("OUT_DIR"), "/memleak.bpf.o")),
     ),
     (
+        "memleak_kernel",
+        include_bytes!(concat!(env!("OUT_DIR"), "/memleak_kernel.bpf.o")),
+    ),
+    (
         "oomkill",
         include_bytes!(concat!(env!("OUT_DIR"), "/oomkill.bpf.o")),
     ),

@@ -245,7 +245,10 @@ impl System {
                     Some(Charge::Comm) => Some(("process", maps::text(&stack.comm))),
                     Some(Charge::Cgroup) => {
                         let name = cgroups.get(&stack.cgroup).cloned();
-                        Some(("cgroup", name.unwrap_or_else(|| format!("(gone: {})", stack.cgroup))))
+                        Some((
+                            "cgroup",
+                            name.unwrap_or_else(|| format!("(gone: {})", stack.cgroup)),
+                        ))
                     }
                 };
                 self.stacks.push(self.names.stack(&stack, owner, traced));

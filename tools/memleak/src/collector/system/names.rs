@@ -129,7 +129,13 @@ fn is_of_allocator(function: &str, traced: Allocators) -> bool {
     let is_any = |names: &[&str]| names.iter().any(|name| function.starts_with(name));
     traced.slab && is_any(&SLAB)
         || traced.vmalloc && is_any(&["__vmalloc_node_range", "__vmalloc_area_node"])
-        || traced.percpu && is_any(&["pcpu_alloc", "pcpu_populate", "pcpu_create_chunk", "pcpu_balance"])
+        || traced.percpu
+            && is_any(&[
+                "pcpu_alloc",
+                "pcpu_populate",
+                "pcpu_create_chunk",
+                "pcpu_balance",
+            ])
 }
 
 /// Whether what follows is not the running process's doing.

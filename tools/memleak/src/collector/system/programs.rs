@@ -9,8 +9,8 @@ use memtools::target::PidNamespace;
 
 use super::abi;
 use super::ways::Ways;
-use crate::collector::Options;
 use crate::cli::{Allocators, Charge};
+use crate::collector::Options;
 
 // Generated code.
 #[allow(
