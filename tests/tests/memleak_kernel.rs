@@ -156,6 +156,7 @@ fn report_until(
 }
 
 fn has_kprobes() -> bool {
+    memtools::attach::silence_libbpf();
     memtools::attach::has_kprobe()
 }
 

@@ -40,6 +40,11 @@ fn bcc_command_lines_run_unchanged() {
         "-p 7 -C",
         "-p 7 --combined-only --sort count",
         "-p 7 --top 5",
+        "-p 7 -F",
+        "-P 5 2",
+        "-C -F 10",
+        "-a --percpu",
+        "--wa-missing-free -T 20 -o 60000",
         "-p 7 --sort size",
         "-p 7 --perf-max-stack-depth 64 --stack-storage-size 20480 5",
         "--pid 7 --trace --show-allocs --older 1000 --sample-rate 10 --min-size 1 --max-size 9",
@@ -50,6 +55,24 @@ fn bcc_command_lines_run_unchanged() {
     let cli = read(&["-c", "allocate 5 now"]).unwrap();
     let words = ["allocate", "5", "now"].map(OsString::from).to_vec();
     assert_eq!(cli.subject().unwrap(), Subject::Command(words));
+}
+
+#[test]
+fn without_a_process_it_is_the_kernels_memory() {
+    let all = Allocators {
+        slab: true,
+        pages: true,
+        percpu: true,
+        vmalloc: true,
+    };
+    assert_eq!(read(&[]).unwrap().subject().unwrap(), Subject::Kernel(all));
+    let chosen = read(&["--slab", "-P"]).unwrap().subject().unwrap();
+    let some = Allocators {
+        pages: false,
+        vmalloc: false,
+        ..all
+    };
+    assert_eq!(chosen, Subject::Kernel(some));
 }
 
 #[test]
@@ -79,9 +102,12 @@ fn bad_input_is_one_line_with_a_remedy() {
         &["-p", "7", "--max-overhead", "0"],
         &["-p", "7", "--perf-max-stack-depth", "128"],
         &["-p", "7", "--no-such-flag"],
-        &["-p", "7", "-F"],
-        &["-P"],
-        &[],
+        &["-p", "7", "-P"],
+        &["--slab", "--", "x"],
+        &["--by", "comm", "-p", "7"],
+        &["-O", "libc"],
+        &["--explain"],
+        &["-c", ""],
         &["-p", "7", "--user", "x"],
         &["-p", "7", "--", "x"],
         &["-p", "7", "-a", "-C"],

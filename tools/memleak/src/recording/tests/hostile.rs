@@ -186,7 +186,7 @@ fn numbers_that_fit_nothing_are_refused() {
     };
     assert_eq!(fault(with_rows(shared)), "a stack is not there");
     let classed = format::Rows {
-        class: vec![5],
+        class: vec![10],
         ..rows(&[0], &[])
     };
     assert_eq!(fault(with_rows(classed)), "a class is unknown");
