@@ -138,11 +138,14 @@ fn an_object_without_the_functions() {
 }
 
 /// Kernel memory comes later, and says so.
+/// Flags of the kernel's memory are not for processes, nor the other way round.
 #[test]
 fn kernel_memory() {
-    refuses(NO_ARGS, &["kernel"]);
-    refuses(&["5", "3"], &["kernel"]);
-    refuses(&["-P"], &["kernel", "-P"]);
+    refuses_with_target(&["-P"], &["kernel"]);
+    refuses_with_target(&["--by", "comm"], &["kernel"]);
+    refuses(&["--slab", "--", "true"], &["kernel"]);
+    refuses(&["-O", "libc"], &["process"]);
+    refuses(&["--explain"], &["process"]);
 }
 
 #[test]
