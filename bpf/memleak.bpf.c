@@ -18,19 +18,27 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* Freed blocks from this size on may be given back by a munmap inside free. */
 #define LARGE_BLOCK (64 << 10)
 
-/* The slot of the stack of a call that just returned. */
+/* All ones for an address of user space, and 0 for 0. */
+static __always_inline u64 all_ones_if(u64 address)
+{
+	return (u64)((s64)-address >> 63);
+}
+
+/* The slot of the stack of a call that just returned, or is about to. */
 static __always_inline u32 stack_of_return(struct pt_regs *ctx, struct thread *thread)
 {
 	u64 seed = (u64)generation << 32 | epoch;
 	struct walk *walk = &thread->walk;
+	u64 caller = thread->call.caller;
 	u64 hash;
 	u32 slot;
 
-	walk->frames[0] = REGS_IP(ctx);
+	/* Without a branch, which would double what the verifier follows. */
+	walk->frames[0] = caller | (REGS_IP(ctx) & ~all_ones_if(caller));
 	walk->start_depth = 1;
 	walk->flags = 0;
 	walk->frame_pointer = REGS_FP(ctx);
-	walk->stack_pointer = REGS_SP(ctx);
+	walk->stack_pointer = REGS_SP(ctx) + (RETURN_SLOT & all_ones_if(caller));
 	follow_anchors(thread->anchors, walk);
 	hash = walk_stack(walk, seed);
 	if (walk->flags & STACK_TRUNCATED)
@@ -105,6 +113,18 @@ static __always_inline int enter_realloc(struct pt_regs *ctx, u64 old, u64 bytes
 	return 0;
 }
 
+/* operator new: an exception that passes would not know a return probe's trampoline. */
+static __always_inline int enter_new(struct pt_regs *ctx, u64 bytes)
+{
+	struct call *call = begin_alloc(ctx, bytes);
+
+	if (call) {
+		call->caller = return_address(ctx);
+		call->function = FUNCTION_SIMPLE;
+	}
+	return 1;
+}
+
 /* n * size as calloc and reallocarray see it: what overflows is asked for in vain. */
 static __always_inline u64 product(u64 n, u64 size)
 {
@@ -156,6 +176,28 @@ static __always_inline bool leave_alloc(const struct call *call, u64 block)
 	return is_recorded(call);
 }
 
+/* jemalloc's xallocx returns the size that there is, large enough or not. */
+static __always_inline int enter_xallocx(struct pt_regs *ctx, u64 block, u64 bytes)
+{
+	int unwanted = enter_realloc(ctx, block, bytes);
+	u32 id = current_task();
+	struct thread *thread;
+
+	if (!unwanted) {
+		thread = bpf_map_lookup_elem(&threads, &id);
+		if (thread)
+			thread->call.flags |= CALL_IN_PLACE;
+	}
+	return unwanted;
+}
+
+static __always_inline u64 block_of_realloc(struct pt_regs *ctx, const struct call *call)
+{
+	if (!(call->flags & CALL_IN_PLACE))
+		return REGS_RESULT(ctx);
+	return REGS_RESULT(ctx) >= call->bytes ? call->pointer : 0;
+}
+
 static __always_inline u64 block_of_posix_memalign(struct pt_regs *ctx, const struct call *call)
 {
 	return (u32)REGS_RESULT(ctx) ? 0 : read_user_word(call->pointer);
@@ -183,6 +225,7 @@ static __noinline int leave_call(struct pt_regs *ctx)
 	u64 task = current_task();
 	u64 stack_pointer = REGS_SP(ctx) - RETURN_SLOT;
 	u32 id = task, function, slot = STACK_UNKNOWN;
+	u64 own_slot;
 	struct thread *thread;
 	struct call *call;
 	u64 address;
@@ -198,11 +241,16 @@ static __noinline int leave_call(struct pt_regs *ctx)
 		return 0;
 	}
 	/* The return of a call inside another one, or of one that began before we did. */
-	if (!call->function || call->stack_pointer != stack_pointer)
+	own_slot = stack_pointer + (RETURN_SLOT & all_ones_if(call->caller));
+	if (!call->function || call->stack_pointer != own_slot)
 		return 0;
 	function = call->function;
-	address = function == FUNCTION_POSIX_MEMALIGN ? block_of_posix_memalign(ctx, call)
-						      : REGS_RESULT(ctx);
+	if (function == FUNCTION_POSIX_MEMALIGN)
+		address = block_of_posix_memalign(ctx, call);
+	else if (function == FUNCTION_REALLOC)
+		address = block_of_realloc(ctx, call);
+	else
+		address = REGS_RESULT(ctx);
 	/* Before the paths part: the verifier would follow the walk once for each of them. */
 	if (call->flags & CALL_RECORD && address && address != MAP_FAILED)
 		slot = stack_of_return(ctx, thread);
@@ -230,6 +278,11 @@ static __always_inline int enter_free(struct pt_regs *ctx)
 	if (!address || !is_target(task))
 		return 0;
 	if (!take_block(address, &block)) {
+		if (frees_nest) {
+			thread = thread_of(task);
+			if (thread && thread->freed == address)
+				return 0;
+		}
 		/* realloc lets go of its old block, which was taken out at its entry. */
 		thread = thread_of(task);
 		if (thread && is_inside_call(&thread->call, REGS_SP(ctx), REGS_IP(ctx)))
@@ -241,7 +294,7 @@ static __always_inline int enter_free(struct pt_regs *ctx)
 	}
 	account_free(block.stack, block.bytes);
 	trace_block(task, EVENT_FREE, address, block.bytes, block.stack);
-	if (block.bytes >= LARGE_BLOCK) {
+	if (frees_nest || block.bytes >= LARGE_BLOCK) {
 		thread = thread_of(task);
 		if (thread)
 			thread->freed = address;
@@ -284,6 +337,13 @@ static __always_inline int enter_role(struct pt_regs *ctx, u64 role)
 		return enter_mmap(ctx);
 	case ROLE_MREMAP:
 		return enter_mremap(ctx);
+	case ROLE_NEW:
+		return enter_new(ctx, REGS_ARG1(ctx));
+	case ROLE_END:
+		leave_call(ctx);
+		return 1;
+	case ROLE_XALLOCX:
+		return enter_xallocx(ctx, REGS_ARG1(ctx), REGS_ARG2(ctx));
 	default:
 		return 1;
 	}
@@ -320,7 +380,10 @@ ENTRY(realloc, ROLE_REALLOC)
 ENTRY(reallocarray, ROLE_REALLOCARRAY)
 ENTRY(mmap, ROLE_MMAP)
 ENTRY(mremap, ROLE_MREMAP)
+ENTRY(xallocx, ROLE_XALLOCX)
+ENTRY(new, ROLE_NEW)
 
+/* At a return, or at an instruction by which a function returns that has no return probe. */
 SEC("uretprobe")
 int call_leave(struct pt_regs *ctx)
 {

@@ -15,10 +15,22 @@
 /* realloc never came back: its old block is still the program's. */
 static __noinline void drop_call(struct call *call)
 {
-	COUNT(counters, LOSS_MISSED_RETURNS);
+	/* Nothing but an exception leaves operator new. */
+	if (call->caller)
+		COUNT(counters, COUNTER_FAILED);
+	else
+		COUNT(counters, LOSS_MISSED_RETURNS);
 	if (call->flags & CALL_HAS_OLD)
 		put_block(call->pointer, &call->old);
 	call->function = FUNCTION_NONE;
+}
+
+/* Whether the return slot of a call still holds what it held while the call was on its way. */
+static __always_inline bool is_call_pending(const struct call *call)
+{
+	if (call->caller)
+		return read_user_word(call->stack_pointer) == call->caller;
+	return is_return_pending(call->stack_pointer);
 }
 
 /*
@@ -35,7 +47,7 @@ static __always_inline bool is_inside_call(struct call *call, u64 stack_pointer,
 	}
 	call->nested += address == call->address ? NESTED_IN_ITSELF : 1;
 	if (stack_pointer > call->stack_pointer || call->nested > MAX_NESTED_CALLS ||
-	    !is_return_pending(call->stack_pointer)) {
+	    !is_call_pending(call)) {
 		drop_call(call);
 		return false;
 	}
@@ -59,6 +71,7 @@ static __always_inline struct call *begin_call(struct pt_regs *ctx, struct threa
 	call->nested = 0;
 	call->flags = 0;
 	call->pointer = 0;
+	call->caller = 0;
 	thread->arena_stack_pointer = 0;
 	thread->freed = 0;
 	return call;

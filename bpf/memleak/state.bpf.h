@@ -11,6 +11,8 @@ const volatile u32 sample_every = 1;
 const volatile u64 min_bytes = 0;
 const volatile u64 max_bytes = (u64)-1;
 const volatile u32 trace_every_event = 0;
+/* Functions that free call others that are probed: operator delete calls free. */
+const volatile u32 frees_nest = 0;
 
 enum function {
 	FUNCTION_NONE = 0,
@@ -26,6 +28,7 @@ enum call_flag {
 	CALL_HAS_OLD = 1 << 1,
 	CALL_OLD_UNTRACKED = 1 << 2,
 	CALL_FILE = 1 << 3,
+	CALL_IN_PLACE = 1 << 4, /* realloc: the block stays where it is */
 };
 
 struct call {
@@ -39,6 +42,8 @@ struct call {
 	u32 flags;
 	u32 generation;
 	u32 nested;
+	/* Where it returns to, where no return probe is: what is done by its ends instead. Else 0. */
+	u64 caller;
 	struct block old;
 };
 
@@ -46,7 +51,7 @@ struct thread {
 	struct call call;
 	u64 arena_stack_pointer; /* an mmap inside the call; 0: none */
 	u64 arena_bytes;
-	u64 freed;			    /* the large block freed last */
+	u64 freed;			    /* the block freed last, if it was a large one */
 	struct anchor anchors[MAX_ANCHORS]; /* the innermost first */
 	struct walk walk;
 };

@@ -11,6 +11,7 @@ mod cold;
 mod debug_file;
 mod inlined;
 mod layout;
+mod plt;
 mod symbols;
 mod table;
 mod unwind;

@@ -65,6 +65,8 @@ pub struct Exit {
     /// Its virtual address.
     pub address: u64,
     pub kind: ExitKind,
+    /// Where a jump leads, if that stands in it.
+    pub to: Option<u64>,
 }
 
 /// How an instruction leaves a function.
@@ -132,7 +134,8 @@ impl Exits {
         if is_refused(bytes, instruction) || endangers(bytes) {
             self.miss(address, "no probe can be placed on the instruction");
         } else {
-            self.sites.push(Exit { address, kind });
+            let to = branch_target(instruction);
+            self.sites.push(Exit { address, kind, to });
         }
     }
 

@@ -10,6 +10,7 @@ pub mod mappings;
 pub mod object;
 pub mod placement;
 mod process;
+pub mod returns;
 mod rooted;
 
 pub(crate) use process::live_thread;

@@ -44,6 +44,7 @@ fn row(out: &mut String, probe: &PlannedProbe, uprobes: &Uprobes) {
     let kind = match probe.role {
         Role::Anchor => "anchor",
         Role::Unload => "marker",
+        Role::End => "end",
         role if role.has_return() => "entry+ret",
         _ => "entry",
     };

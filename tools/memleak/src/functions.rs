@@ -21,6 +21,12 @@ pub enum Role {
     Free,
     /// mmap(2).
     Mmap,
+    /// `f(old, bytes, …)` returns what bytes there are, in the same place: jemalloc's xallocx.
+    Xallocx,
+    /// `f(bytes)` returns the block, or is left by an exception: operator new of an allocator.
+    New,
+    /// An instruction by which one of those returns.
+    End,
     /// mremap(2).
     Mremap,
     /// munmap(2).
@@ -33,7 +39,8 @@ pub enum Role {
 
 impl Role {
     /// The roles whose return is looked at too.
-    pub const PAIRED: [Self; 8] = [
+    pub const PAIRED: [Self; 9] = [
+        Self::Xallocx,
         Self::Mmap,
         Self::Mremap,
         Self::Realloc,
@@ -55,27 +62,30 @@ impl Role {
             Self::Reallocarray => Some(6),
             Self::Mmap => Some(7),
             Self::Mremap => Some(8),
+            Self::New => Some(9),
+            Self::End => Some(10),
+            Self::Xallocx => Some(11),
             Self::Free | Self::Munmap | Self::Unload | Self::Anchor => None,
         }
     }
 
     /// Whether its return is looked at too.
     pub fn has_return(self) -> bool {
-        self.session_cookie().is_some()
+        Self::PAIRED.contains(&self)
     }
 
     /// What its programs have to find unharmed.
     pub fn needs(self) -> Needs {
         let arguments = match self {
-            Self::Unload | Self::Anchor => 0,
-            Self::Malloc | Self::Free => 1,
-            Self::Calloc | Self::Memalign | Self::Realloc | Self::Munmap => 2,
+            Self::Unload | Self::Anchor | Self::End => 0,
+            Self::Malloc | Self::Free | Self::New => 1,
+            Self::Calloc | Self::Memalign | Self::Realloc | Self::Xallocx | Self::Munmap => 2,
             Self::PosixMemalign | Self::Reallocarray | Self::Mremap => 3,
             Self::Mmap => 4,
         };
         Needs {
             arguments,
-            return_address: self.has_return() || self == Self::Anchor,
+            return_address: self.has_return() || matches!(self, Self::Anchor | Self::New),
             may_miss_null: self == Self::Free,
             frame_pointer: self == Self::Anchor,
         }
@@ -95,6 +105,57 @@ pub const ALLOCATOR: &[(&str, Role)] = &[
     ("reallocarray", Role::Reallocarray),
     ("free", Role::Free),
     ("cfree", Role::Free),
+];
+
+/// Prefixes under which allocators are built into programs: jemalloc's own, Rust's crate for it, that of
+/// mimalloc, and that of gperftools' tcmalloc.
+pub const PREFIXES: &[&str] = &["je_", "_rjem_", "mi_", "tc_"];
+
+/// What jemalloc has beside, to be found under the same prefix as its malloc.
+pub const JEMALLOC: &[(&str, Role)] = &[
+    ("mallocx", Role::Malloc),
+    ("rallocx", Role::Realloc),
+    ("xallocx", Role::Xallocx),
+    ("dallocx", Role::Free),
+    ("sdallocx", Role::Free),
+];
+
+/// What mimalloc has beside, under its own prefix. The heaps of `mi_heap_…` come first, sizes second.
+pub const MIMALLOC: &[(&str, Role)] = &[
+    ("mi_malloc_small", Role::Malloc),
+    ("mi_zalloc", Role::Malloc),
+    ("mi_zalloc_small", Role::Malloc),
+    ("mi_malloc_aligned", Role::Malloc),
+    ("mi_zalloc_aligned", Role::Malloc),
+    ("mi_mallocn", Role::Calloc),
+    ("mi_calloc_aligned", Role::Calloc),
+    ("mi_heap_malloc", Role::Memalign),
+    ("mi_heap_malloc_small", Role::Memalign),
+    ("mi_heap_zalloc", Role::Memalign),
+    ("mi_heap_malloc_aligned", Role::Memalign),
+    ("mi_reallocf", Role::Realloc),
+    ("mi_rezalloc", Role::Realloc),
+    ("mi_realloc_aligned", Role::Realloc),
+    ("mi_reallocn", Role::Reallocarray),
+    ("mi_free_size", Role::Free),
+    ("mi_free_aligned", Role::Free),
+    ("mi_free_size_aligned", Role::Free),
+];
+
+/// C++'s operator delete in all forms.
+pub const OPERATOR_DELETE: &[&str] = &[
+    "_ZdlPv",
+    "_ZdaPv",
+    "_ZdlPvm",
+    "_ZdaPvm",
+    "_ZdlPvRKSt9nothrow_t",
+    "_ZdaPvRKSt9nothrow_t",
+    "_ZdlPvSt11align_val_t",
+    "_ZdaPvSt11align_val_t",
+    "_ZdlPvmSt11align_val_t",
+    "_ZdaPvmSt11align_val_t",
+    "_ZdlPvSt11align_val_tRKSt9nothrow_t",
+    "_ZdaPvSt11align_val_tRKSt9nothrow_t",
 ];
 
 /// Memory straight from the kernel; and dlclose, after which its text may be another's.

@@ -6,9 +6,13 @@ use std::sync::Arc;
 use memtools::attach::{Probe, ProbeCost, Uprobes};
 use memtools::target::elf::{ElfError, ElfObject, Function};
 use memtools::target::object::{FileId, Object};
-use memtools::target::placement::{Placement, endangers, place};
+use memtools::target::placement::{Cost, Placement, endangers, place};
+use memtools::target::returns::returns;
 
-use crate::functions::{ALLOCATOR, LIBRARY_WRAPPERS, MAPPING, OPERATOR_NEW, Role};
+use crate::functions::{
+    ALLOCATOR, JEMALLOC, LIBRARY_WRAPPERS, MAPPING, MIMALLOC, OPERATOR_DELETE, OPERATOR_NEW,
+    PREFIXES, Role,
+};
 
 /// Where the allocator is looked for.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +54,16 @@ impl Plan {
     pub fn has_allocator(&self) -> bool {
         let has = |role| self.probes.iter().any(|probe| probe.role == role);
         has(Role::Malloc) && has(Role::Free)
+    }
+
+    /// Whether one function that frees may be called by another one.
+    pub fn has_several_frees(&self) -> bool {
+        let frees = self.probes.iter().filter(|probe| probe.role == Role::Free);
+        let mut objects: Vec<FileId> = frees.map(|probe| probe.object.id()).collect();
+        let all = objects.len();
+        objects.sort_unstable();
+        objects.dedup();
+        objects.len() < all
     }
 
     /// The probes of some roles, by object.
@@ -145,13 +159,22 @@ impl<'a> Planner<'a> {
         if self.is_dynamic_linker() {
             return Ok(());
         }
-        if self.is_allocator()? {
-            self.add_allocator()?;
+        let prefixes = self.prefixes()?;
+        for prefix in &prefixes {
+            self.add_allocator(prefix)?;
+        }
+        let has_own_operators = !prefixes.is_empty() && self.defines_public("_Znwm")?;
+        if has_own_operators {
+            self.add_operators()?;
         }
         let is_library = self.defines_public("mmap")?;
         if is_library {
             self.add_table(MAPPING, "")?;
             self.add_anchors(LIBRARY_WRAPPERS, !self.is_program)?;
+        }
+        // What is traced itself needs none.
+        if has_own_operators {
+            return Ok(());
         }
         self.add_anchors(OPERATOR_NEW, false)
     }
@@ -162,11 +185,21 @@ impl<'a> Planner<'a> {
         name.starts_with("ld-") && !name.starts_with("ld-musl") || name == "ld.so"
     }
 
-    fn is_allocator(&self) -> Result<bool, ElfError> {
+    /// What the functions of the allocators in this object begin with; none: there is no allocator.
+    fn prefixes(&self) -> Result<Vec<&'a str>, ElfError> {
+        let own = self.allocator.prefix.as_str();
         if let Some(name) = &self.allocator.object {
-            return Ok(self.object.is_called(name));
+            let is_it = self.object.is_called(name);
+            return Ok(if is_it { vec![own] } else { Vec::new() });
         }
-        self.defines_public(&format!("{}malloc", self.allocator.prefix))
+        let known: &[&str] = if own.is_empty() { PREFIXES } else { &[] };
+        let mut found = Vec::new();
+        for prefix in std::iter::once(own).chain(known.iter().copied()) {
+            if self.defines_public(&format!("{prefix}malloc"))? {
+                found.push(prefix);
+            }
+        }
+        Ok(found)
     }
 
     /// Whether others reach the function by name: in a library if it is exported, in a program
@@ -175,24 +208,88 @@ impl<'a> Planner<'a> {
         Ok(self.elf.exports(name) || self.is_program && !self.elf.functions(&[name])?.is_empty())
     }
 
-    fn add_allocator(&mut self) -> Result<(), ElfError> {
+    fn add_allocator(&mut self, prefix: &str) -> Result<(), ElfError> {
         let before = self.probes.len();
-        self.add_table(ALLOCATOR, &self.allocator.prefix)?;
+        self.add_table(ALLOCATOR, prefix)?;
         // One that defines malloc alone leaves its blocks to another one's free.
         if !self.probes[before..]
             .iter()
             .any(|probe| probe.role == Role::Malloc)
         {
             self.probes.truncate(before);
+            return Ok(());
         }
-        if self.elf.exports("_Znwm") {
-            self.notes.push(format!(
-                "{} has an operator new of its own, which need not call its malloc: what C++ \
-                 allocates there may not be seen",
-                self.object.name()
-            ));
+        self.add_table(JEMALLOC, prefix)?;
+        if prefix == "mi_" {
+            self.add_table(MIMALLOC, "")?;
         }
         Ok(())
+    }
+
+    /// Those of an allocator need not call its malloc. An exception may leave them (bad_alloc): their
+    /// ends get probes, and not their return.
+    fn add_operators(&mut self) -> Result<(), ElfError> {
+        for function in self.elf.functions(OPERATOR_DELETE)? {
+            self.add(Role::Free, &function, 0);
+        }
+        for function in self.elf.functions(OPERATOR_NEW)? {
+            match returns(&self.elf, &function) {
+                Ok(ends) if !ends.is_empty() => {
+                    for address in ends {
+                        self.add_end(address, &function.name);
+                    }
+                    self.add(Role::New, &function, 0);
+                }
+                outcome => {
+                    let why = outcome.err().unwrap_or_else(|| "it never returns".to_owned());
+                    self.notes.push(format!(
+                        "what C++ allocates by {} in {} may not be seen: {why}",
+                        function.name,
+                        self.object.name()
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Several functions may end in one place.
+    fn add_end(&mut self, address: u64, name: &str) {
+        let Some(file_offset) = self.elf.file_offset(address) else {
+            return;
+        };
+        let known = self
+            .probes
+            .iter_mut()
+            .find(|known| known.role == Role::End && known.probe.file_offset == file_offset);
+        if let Some(known) = known {
+            known.names.push(name.to_owned());
+            return;
+        }
+        self.probes.push(PlannedProbe {
+            object: self.object.clone(),
+            role: Role::End,
+            names: vec![name.to_owned()],
+            reach: 0,
+            placement: Placement {
+                offset: 0,
+                cost: Cost::SingleStepped,
+                instruction: "ret".to_owned(),
+            },
+            probe: Probe {
+                file_offset,
+                cookie: self.cookie(Role::End, 0),
+            },
+        });
+    }
+
+    /// Kernels without cookies refuse one that is not 0; they get it by address.
+    fn cookie(&self, role: Role, reach: u64) -> u64 {
+        if self.has_cookie {
+            role.session_cookie().unwrap_or(reach)
+        } else {
+            0
+        }
     }
 
     fn add_table(&mut self, table: &[(&str, Role)], prefix: &str) -> Result<(), ElfError> {
@@ -279,12 +376,7 @@ impl<'a> Planner<'a> {
             placement,
             probe: Probe {
                 file_offset,
-                // Kernels without cookies refuse one that is not 0; they get it by address.
-                cookie: if self.has_cookie {
-                    role.session_cookie().unwrap_or(reach)
-                } else {
-                    0
-                },
+                cookie: self.cookie(role, reach),
             },
         });
     }

@@ -250,7 +250,8 @@ fn begin(
     plan: Plan,
     objects: &[Arc<Object>],
 ) -> Result<Session> {
-    let kernel = Kernel::load(options, uprobes, &target)?;
+    let frees_nest = plan.has_several_frees();
+    let kernel = Kernel::load(options, uprobes, &target, frees_nest)?;
     let setup = Setup {
         target,
         options: options.clone(),

@@ -57,7 +57,14 @@ pub struct Kernel {
 
 impl Kernel {
     /// Loads the programs for a process. Nothing is attached yet.
-    pub fn load(options: &Options, uprobes: Uprobes, target: &Target) -> Result<Self, KernelError> {
+    ///
+    /// `frees_nest`: one function that frees may be called by another one.
+    pub fn load(
+        options: &Options,
+        uprobes: Uprobes,
+        target: &Target,
+        frees_nest: bool,
+    ) -> Result<Self, KernelError> {
         let failed = |source| KernelError::new("loading memleak's BPF programs", source);
         // The object has to outlive the skeleton, and both live until the process ends.
         let object: &'static mut MaybeUninit<OpenObject> =
@@ -65,7 +72,7 @@ impl Kernel {
         let mut open = skel::MemleakSkelBuilder::default()
             .open(object)
             .map_err(failed)?;
-        settings::configure(&mut open, options, uprobes, target).map_err(failed)?;
+        settings::configure(&mut open, options, uprobes, target, frees_nest).map_err(failed)?;
         settings::choose_programs(&mut open, uprobes.way);
         settings::size_maps(&mut open, options).map_err(failed)?;
         let skel = open.load().map_err(failed)?;
@@ -130,10 +137,16 @@ impl Kernel {
             (&[Role::Unload], Entry::Alone(&progs.unload_enter)),
         ];
         if self.uprobes.way == Way::Session {
+            // Ends first: a call without its end would leave the thread inside it.
+            entries.push((&[Role::End], Entry::Session(&progs.call_session)));
             entries.push((&Role::PAIRED, Entry::Session(&progs.call_session)));
+            entries.push((&[Role::New], Entry::Session(&progs.call_session)));
             return entries;
         }
-        let paired: [(&'static [Role], &ProgramMut<'_>); 8] = [
+        entries.push((&[Role::End], Entry::Alone(&progs.call_leave)));
+        entries.push((&[Role::New], Entry::Alone(&progs.new_enter)));
+        let paired: [(&'static [Role], &ProgramMut<'_>); 9] = [
+            (&[Role::Xallocx], &progs.xallocx_enter),
             (&[Role::Mmap], &progs.mmap_enter),
             (&[Role::Mremap], &progs.mremap_enter),
             (&[Role::Realloc], &progs.realloc_enter),

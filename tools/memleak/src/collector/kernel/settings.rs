@@ -17,6 +17,7 @@ pub fn configure(
     options: &Options,
     uprobes: Uprobes,
     target: &Target,
+    frees_nest: bool,
 ) -> Result<(), libbpf_rs::Error> {
     let namespace = target.pid_namespace()?;
     let Some(rodata) = open.maps.rodata_data.as_deref_mut() else {
@@ -35,6 +36,7 @@ pub fn configure(
     rodata.block_set_count = sets::set_count(options.room.blocks);
     rodata.trace_every_event = u32::from(options.trace);
     rodata.max_stack_depth = options.max_stack_depth;
+    rodata.frees_nest = u32::from(frees_nest);
     Ok(())
 }
 
@@ -51,6 +53,8 @@ pub fn choose_programs(open: &mut skel::OpenMemleakSkel<'_>, way: Way) {
         &mut progs.reallocarray_enter,
         &mut progs.mmap_enter,
         &mut progs.mremap_enter,
+        &mut progs.xallocx_enter,
+        &mut progs.new_enter,
         &mut progs.call_leave,
     ] {
         program.set_autoload(way != Way::Session);
