@@ -118,11 +118,11 @@ static __always_inline int enter_new(struct pt_regs *ctx, u64 bytes)
 {
 	struct call *call = begin_alloc(ctx, bytes);
 
-	if (call) {
-		call->caller = return_address(ctx);
-		call->function = FUNCTION_SIMPLE;
-	}
-	return 1;
+	if (!call)
+		return 0;
+	call->caller = return_address(ctx);
+	call->function = FUNCTION_SIMPLE;
+	return 0;
 }
 
 /* n * size as calloc and reallocarray see it: what overflows is asked for in vain. */
@@ -337,11 +337,6 @@ static __always_inline int enter_role(struct pt_regs *ctx, u64 role)
 		return enter_mmap(ctx);
 	case ROLE_MREMAP:
 		return enter_mremap(ctx);
-	case ROLE_NEW:
-		return enter_new(ctx, REGS_ARG1(ctx));
-	case ROLE_END:
-		leave_call(ctx);
-		return 1;
 	case ROLE_XALLOCX:
 		return enter_xallocx(ctx, REGS_ARG1(ctx), REGS_ARG2(ctx));
 	default:
@@ -381,7 +376,13 @@ ENTRY(reallocarray, ROLE_REALLOCARRAY)
 ENTRY(mmap, ROLE_MMAP)
 ENTRY(mremap, ROLE_MREMAP)
 ENTRY(xallocx, ROLE_XALLOCX)
-ENTRY(new, ROLE_NEW)
+
+SEC("uprobe")
+int new_enter(struct pt_regs *ctx)
+{
+	STAY_ON_OWN_STACK(ctx, no_probe);
+	return enter_new(ctx, REGS_ARG1(ctx));
+}
 
 /* At a return, or at an instruction by which a function returns that has no return probe. */
 SEC("uretprobe")

@@ -38,8 +38,6 @@ enum role {
 	ROLE_REALLOCARRAY,
 	ROLE_MMAP,
 	ROLE_MREMAP,
-	ROLE_NEW,     /* an exception may leave it: its ends have probes, and not its return */
-	ROLE_END,     /* an instruction by which one of those returns */
 	ROLE_XALLOCX, /* resizes in place, or not at all */
 };
 

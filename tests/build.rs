@@ -108,6 +108,62 @@ impl Builder {
         run(command.arg(self.source.join(format!("{source}.cpp"))));
     }
 
+    /// Programs linked with allocators that are installed; others are not built.
+    fn allocators(&self) {
+        self.cpp("allocators", &[]);
+        self.cpp("allocators-static", &["-static"]);
+        for (name, library) in [
+            ("jemalloc", "libjemalloc.so.2"),
+            ("tcmalloc", "libtcmalloc_minimal.so.4"),
+            ("mimalloc", "libmimalloc.so.2"),
+        ] {
+            let target = format!("allocators-{name}");
+            // Named by its file: what links programs to it need not be installed.
+            let link = format!("-l:{library}");
+            let source = self.source.join("allocators.cpp");
+            let mut command = Command::new(env::var_os("CXX").unwrap_or_else(|| "c++".into()));
+            command.args(C_FLAGS).arg("-std=c++17").arg("-o");
+            command.arg(self.out.join(&target)).arg(source);
+            try_run(
+                command.args(["-Wl,--no-as-needed", &link]),
+                &self.out.join(&target),
+                &target,
+            );
+        }
+        self.linked("jemalloc", "libjemalloc.so.2");
+        self.linked("mimalloc", "libmimalloc.so.2");
+        let mut command = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        command
+            .args(["--edition", "2024", "-g", "-C", "force-frame-pointers=yes"])
+            .args([
+                "--cfg",
+                "jemalloc",
+                "--check-cfg",
+                "cfg(jemalloc)",
+                "-C",
+                "link-arg=-l:libjemalloc.so.2",
+                "-o",
+            ])
+            .arg(self.out.join("leak-jemalloc"))
+            .arg(self.source.join("leak.rs"));
+        try_run(
+            &mut command,
+            &self.out.join("leak-jemalloc"),
+            "leak-jemalloc",
+        );
+    }
+
+    /// A program that calls a library by its own names.
+    fn linked(&self, name: &str, library: &str) {
+        let mut command = self.c_compiler(name, &[]);
+        command.arg(self.source.join(format!("{name}.c")));
+        try_run(
+            command.arg(format!("-l:{library}")),
+            &self.out.join(name),
+            name,
+        );
+    }
+
     fn rust(&self, name: &str, source: &str, flags: &[&str]) {
         let mut command = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
         command
@@ -239,4 +295,5 @@ fn main() {
     let for_32_bits: Vec<&str> = [&["-m32"], WITHOUT_LIBC].concat();
     builder.optional("nomalloc-32", "nomalloc.c", &for_32_bits);
     builder.musl("exact-musl", "exact.c");
+    builder.allocators();
 }

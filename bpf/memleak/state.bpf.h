@@ -42,7 +42,8 @@ struct call {
 	u32 flags;
 	u32 generation;
 	u32 nested;
-	/* Where it returns to, where no return probe is: what is done by its ends instead. Else 0. */
+	/* Where it returns to, where no return probe is: what is done by its ends instead. Else 0.
+	 */
 	u64 caller;
 	struct block old;
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Leaks, and frees, by every function that C and C++ have for it: what one allocator does by calling
- * another of its functions, the next one does by itself.
+ * Leaks, and frees, by every function that C and C++ have for it: what one allocator does by
+ * calling another of its functions, the next one does by itself.
  */
 #include <new>
 
@@ -9,6 +9,7 @@
 
 #define LEAKED 40
 #define FREED  300
+#define REFUSED 20
 
 struct alignas(128) Wide {
 	char bytes[256];
@@ -97,7 +98,7 @@ NOINLINE void free_all()
 
 NOINLINE void fail_to_allocate()
 {
-	for (int i = 0; i < 20; i++) {
+	for (int i = 0; i < REFUSED; i++) {
 		try {
 			kept(static_cast<char *>(operator new(hidden(~(size_t)0 >> 2))));
 			fail("there is no such block");
@@ -132,5 +133,6 @@ int main(int argc, char **)
 	truth("leak_new_aligned", LEAKED * sizeof(Wide), LEAKED);
 	truth("leak_new_large", 3 * (3 << 20), 3);
 	truth("free_all", 0, 0);
+	truth_fact("refused", argc > 1 ? REFUSED : 0);
 	return finish();
 }

@@ -7,6 +7,49 @@ use std::rc::Rc;
 
 mod protocol;
 
+/// Everything by jemalloc's own functions, as its crate for Rust does.
+#[cfg(jemalloc)]
+mod jemalloc {
+    use std::alloc::{GlobalAlloc, Layout};
+    use std::ffi::c_int;
+
+    const ZERO: c_int = 0x40;
+
+    unsafe extern "C" {
+        fn mallocx(size: usize, flags: c_int) -> *mut u8;
+        fn rallocx(block: *mut u8, size: usize, flags: c_int) -> *mut u8;
+        fn sdallocx(block: *mut u8, size: usize, flags: c_int);
+    }
+
+    struct Jemalloc;
+
+    #[global_allocator]
+    static GLOBAL: Jemalloc = Jemalloc;
+
+    fn aligned(layout: Layout) -> c_int {
+        layout.align().trailing_zeros() as c_int
+    }
+
+    // SAFETY: jemalloc keeps what is asked of an allocator.
+    unsafe impl GlobalAlloc for Jemalloc {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            unsafe { mallocx(layout.size(), aligned(layout)) }
+        }
+
+        unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+            unsafe { mallocx(layout.size(), aligned(layout) | ZERO) }
+        }
+
+        unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+            unsafe { rallocx(block, size, aligned(layout)) }
+        }
+
+        unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+            unsafe { sdallocx(block, layout.size(), aligned(layout)) }
+        }
+    }
+}
+
 #[repr(align(64))]
 struct Wide {
     _bytes: [u8; 192],

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::elf::{ElfError, ElfObject, Function};
 use super::exits::{Exit, ExitKind, Part, exits};
+use super::instruction::branch_targets;
 
 /// More functions than this are no longer one.
 const MOST_FUNCTIONS: usize = 32;
@@ -24,14 +25,17 @@ pub fn returns(elf: &ElfObject, function: &Function) -> Result<Vec<u64>, String>
                 found.push(exit.address);
                 continue;
             }
-            let to = exit.to.ok_or_else(|| {
-                format!("{} ends in a jump through a pointer", function.name)
-            })?;
+            let to = exit
+                .to
+                .ok_or_else(|| format!("{} ends in a jump through a pointer", function.name))?;
             if !seen.insert(to) {
                 continue;
             }
             if seen.len() > MOST_FUNCTIONS {
-                return Err(format!("{} ends in too many other functions", function.name));
+                return Err(format!(
+                    "{} ends in too many other functions",
+                    function.name
+                ));
             }
             waiting.push(jumped_to(elf, &function, to)?);
         }
@@ -54,8 +58,35 @@ fn jumped_to(elf: &ElfObject, from: &Function, to: u64) -> Result<Function, Stri
     found.ok_or_else(|| format!("{} ends in code without a beginning ({to:#x})", from.name))
 }
 
+/// Whether the code of a function itself, and not what it calls, goes to a function of one of these
+/// names.
+///
+/// # Errors
+/// What cannot be read, for people.
+pub fn goes_to(elf: &ElfObject, function: &Function, names: &[&str]) -> Result<bool, String> {
+    let shown = |error: ElfError| error.to_string();
+    let wanted: HashSet<u64> = elf
+        .functions(names)
+        .map_err(shown)?
+        .iter()
+        .map(|wanted| wanted.address)
+        .collect();
+    for target in branch_targets(&function.code, function.address) {
+        if wanted.contains(&target) {
+            return Ok(true);
+        }
+        let stub = elf.stub_target(target).unwrap_or_default();
+        if stub.is_some_and(|name| names.contains(&name.as_str())) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn exits_of(elf: &ElfObject, function: &Function) -> Result<Vec<Exit>, String> {
-    let cold = elf.cold_parts(function).map_err(|error| error.to_string())?;
+    let cold = elf
+        .cold_parts(function)
+        .map_err(|error| error.to_string())?;
     let own = std::iter::once(function).chain(&cold);
     let parts: Vec<Part<'_>> = own
         .map(|part| Part {
@@ -68,7 +99,10 @@ fn exits_of(elf: &ElfObject, function: &Function) -> Result<Vec<Exit>, String> {
         return Ok(found.sites);
     }
     let why = found.why_not.unwrap_or_default();
-    Err(format!("not all ends of {} can be found: {why}", function.name))
+    Err(format!(
+        "not all ends of {} can be found: {why}",
+        function.name
+    ))
 }
 
 #[cfg(test)]

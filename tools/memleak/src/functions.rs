@@ -62,10 +62,8 @@ impl Role {
             Self::Reallocarray => Some(6),
             Self::Mmap => Some(7),
             Self::Mremap => Some(8),
-            Self::New => Some(9),
-            Self::End => Some(10),
-            Self::Xallocx => Some(11),
-            Self::Free | Self::Munmap | Self::Unload | Self::Anchor => None,
+            Self::Xallocx => Some(9),
+            Self::New | Self::End | Self::Free | Self::Munmap | Self::Unload | Self::Anchor => None,
         }
     }
 

@@ -7,7 +7,7 @@ use memtools::attach::{Probe, ProbeCost, Uprobes};
 use memtools::target::elf::{ElfError, ElfObject, Function};
 use memtools::target::object::{FileId, Object};
 use memtools::target::placement::{Cost, Placement, endangers, place};
-use memtools::target::returns::returns;
+use memtools::target::returns::{goes_to, returns};
 
 use crate::functions::{
     ALLOCATOR, JEMALLOC, LIBRARY_WRAPPERS, MAPPING, MIMALLOC, OPERATOR_DELETE, OPERATOR_NEW,
@@ -64,6 +64,11 @@ impl Plan {
         objects.sort_unstable();
         objects.dedup();
         objects.len() < all
+    }
+
+    /// Whether there are operators new to be followed to their ends.
+    pub fn has_operators(&self) -> bool {
+        self.probes.iter().any(|probe| probe.role == Role::New)
     }
 
     /// The probes of some roles, by object.
@@ -163,7 +168,7 @@ impl<'a> Planner<'a> {
         for prefix in &prefixes {
             self.add_allocator(prefix)?;
         }
-        let has_own_operators = !prefixes.is_empty() && self.defines_public("_Znwm")?;
+        let has_own_operators = !prefixes.is_empty() && self.has_own_operators()?;
         if has_own_operators {
             self.add_operators()?;
         }
@@ -226,6 +231,17 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
+    /// Whether there is an operator new that does more than to call malloc. What static programs have of
+    /// libstdc++ does no more.
+    fn has_own_operators(&self) -> Result<bool, ElfError> {
+        if !self.defines_public("_Znwm")? {
+            return Ok(false);
+        }
+        let found = self.elf.functions(&["_Znwm"])?;
+        let mut found = found.iter();
+        Ok(found.any(|new| !goes_to(&self.elf, new, &["malloc"]).unwrap_or(false)))
+    }
+
     /// Those of an allocator need not call its malloc. An exception may leave them (bad_alloc): their
     /// ends get probes, and not their return.
     fn add_operators(&mut self) -> Result<(), ElfError> {
@@ -241,7 +257,9 @@ impl<'a> Planner<'a> {
                     self.add(Role::New, &function, 0);
                 }
                 outcome => {
-                    let why = outcome.err().unwrap_or_else(|| "it never returns".to_owned());
+                    let why = outcome
+                        .err()
+                        .unwrap_or_else(|| "it never returns".to_owned());
                     self.notes.push(format!(
                         "what C++ allocates by {} in {} may not be seen: {why}",
                         function.name,

@@ -15,7 +15,9 @@ use memtools::target::object::Object;
 use memtools::target::{Target, TargetError};
 
 use crate::cli::{Cli, Subject};
-use crate::collector::{Kernel, Options, Session, Setup, System, Watched, describe, table_cost};
+use crate::collector::{
+    Kernel, Options, ProgramNeeds, Session, Setup, System, Watched, describe, table_cost,
+};
 use crate::explain;
 use crate::plan::{Plan, plan};
 
@@ -250,8 +252,11 @@ fn begin(
     plan: Plan,
     objects: &[Arc<Object>],
 ) -> Result<Session> {
-    let frees_nest = plan.has_several_frees();
-    let kernel = Kernel::load(options, uprobes, &target, frees_nest)?;
+    let needs = ProgramNeeds {
+        frees_nest: plan.has_several_frees(),
+        operators: plan.has_operators(),
+    };
+    let kernel = Kernel::load(options, uprobes, &target, needs)?;
     let setup = Setup {
         target,
         options: options.clone(),

@@ -29,6 +29,7 @@ pub enum Need {
     Rustfmt,
     Clippy,
     MuslC,
+    Allocators,
     Valgrind,
     Strace,
     Tmux,
@@ -88,6 +89,7 @@ impl Purpose {
             Self::Test => &[
                 Need::Cxx,
                 Need::MuslC,
+                Need::Allocators,
                 Need::Valgrind,
                 Need::Strace,
                 Need::Tmux,
@@ -95,7 +97,13 @@ impl Purpose {
                 Need::LoadBpf,
             ],
             // What is built here runs there, so that no right to load programs here is needed.
-            Self::Vm => &[Need::Cxx, Need::MuslC, Need::Qemu, Need::Busybox],
+            Self::Vm => &[
+                Need::Cxx,
+                Need::MuslC,
+                Need::Allocators,
+                Need::Qemu,
+                Need::Busybox,
+            ],
             Self::Bench => &[
                 Need::Cxx,
                 Need::Bpftrace,
@@ -131,6 +139,7 @@ impl Need {
             Self::Rustfmt => "rustfmt",
             Self::Clippy => "clippy",
             Self::MuslC => "a C compiler for musl, musl-gcc",
+            Self::Allocators => "jemalloc, tcmalloc and mimalloc",
             Self::Valgrind => "valgrind",
             Self::Strace => "strace",
             Self::Tmux => "tmux",
@@ -159,7 +168,7 @@ impl Need {
     pub fn is_optional(self) -> bool {
         matches!(
             self,
-            Self::MuslC | Self::Valgrind | Self::Strace | Self::Tmux | Self::Go
+            Self::MuslC | Self::Allocators | Self::Valgrind | Self::Strace | Self::Tmux | Self::Go
         )
     }
 
@@ -181,6 +190,14 @@ impl Need {
             Self::PkgConfig => answers("pkg-config", &["--version"]),
             Self::ClangFormat => answers("clang-format", &["--version"]),
             Self::MuslC => compiles("musl-gcc", "c", "#include <stdio.h>", &["-static"]),
+            Self::Allocators => {
+                let libraries = [
+                    "-l:libjemalloc.so.2",
+                    "-l:libtcmalloc_minimal.so.4",
+                    "-l:libmimalloc.so.2",
+                ];
+                compiles("cc", "c", "#include <stdio.h>", &libraries)
+            }
             Self::Valgrind => answers("valgrind", &["--version"]),
             Self::Strace => answers("strace", &["--version"]),
             Self::Tmux => answers("tmux", &["-V"]),

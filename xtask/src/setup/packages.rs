@@ -141,6 +141,11 @@ fn names(need: Need) -> Names {
         ],
         // On Alpine every compiler is one for musl, and none is called musl-gcc.
         Need::MuslC => [&["musl-tools"], &["musl-gcc"], &[], &["musl"], &[]],
+        Need::Allocators => [
+            &["libjemalloc2", "libtcmalloc-minimal4", "libmimalloc2.0"],
+            &["jemalloc", "gperftools-libs", "mimalloc"], &["libjemalloc2", "libtcmalloc4"],
+            &["jemalloc", "gperftools", "mimalloc"], &["jemalloc", "gperftools", "mimalloc2"],
+        ],
         Need::Valgrind => [&["valgrind"]; 5],
         Need::Strace => [&["strace"]; 5],
         Need::Tmux => [&["tmux"]; 5],

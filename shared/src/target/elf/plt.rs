@@ -28,13 +28,12 @@ impl ElfObject {
         let file = File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
         let file = file.map_err(|source| self.unreadable("open it", source))?;
         let cache = ReadCache::new(file);
-        let object = ElfFile64::<NativeEndian, _>::parse(&cache).map_err(|source| {
-            ElfError::Malformed {
+        let object =
+            ElfFile64::<NativeEndian, _>::parse(&cache).map_err(|source| ElfError::Malformed {
                 path: self.path.clone(),
                 doing: "read its relocations",
                 source,
-            }
-        })?;
+            })?;
         let mut relocations = object.dynamic_relocations().into_iter().flatten();
         let found = relocations.find(|(place, _)| *place == slot);
         let Some((_, relocation)) = found else {

@@ -41,6 +41,15 @@ pub const DEFAULT_BLOCKS_PREALLOCATED: u32 = 256 << 10;
 /// TEXT_ANYWHERE in stack.bpf.h.
 const TEXT_ANYWHERE: u64 = 1 << 62;
 
+/// What a plan asks of the programs before they are loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct ProgramNeeds {
+    /// One function that frees may be called by another one.
+    pub frees_nest: bool,
+    /// There are operators new to be followed to their ends.
+    pub operators: bool,
+}
+
 /// The loaded and attached programs.
 pub struct Kernel {
     skel: skel::MemleakSkel<'static>,
@@ -48,6 +57,7 @@ pub struct Kernel {
     probes: Links,
     uprobes: Uprobes,
     attach_pid: u32,
+    has_operators: bool,
     sets: SharedWords<BLOCK_SET_WORDS>,
     set_count: u32,
     /// The image for which the sets were last swept.
@@ -58,12 +68,11 @@ pub struct Kernel {
 impl Kernel {
     /// Loads the programs for a process. Nothing is attached yet.
     ///
-    /// `frees_nest`: one function that frees may be called by another one.
     pub fn load(
         options: &Options,
         uprobes: Uprobes,
         target: &Target,
-        frees_nest: bool,
+        needs: ProgramNeeds,
     ) -> Result<Self, KernelError> {
         let failed = |source| KernelError::new("loading memleak's BPF programs", source);
         // The object has to outlive the skeleton, and both live until the process ends.
@@ -72,8 +81,8 @@ impl Kernel {
         let mut open = skel::MemleakSkelBuilder::default()
             .open(object)
             .map_err(failed)?;
-        settings::configure(&mut open, options, uprobes, target, frees_nest).map_err(failed)?;
-        settings::choose_programs(&mut open, uprobes.way);
+        settings::configure(&mut open, options, uprobes, target, needs).map_err(failed)?;
+        settings::choose_programs(&mut open, uprobes.way, needs);
         settings::size_maps(&mut open, options).map_err(failed)?;
         let skel = open.load().map_err(failed)?;
         settings::fill_free_slots(&skel, options.room.stacks).map_err(failed)?;
@@ -88,6 +97,7 @@ impl Kernel {
             probes: Links::default(),
             uprobes,
             attach_pid: target.pid(),
+            has_operators: needs.operators,
         };
         kernel.allow_any_text();
         Ok(kernel)
@@ -136,15 +146,17 @@ impl Kernel {
             (&[Role::Anchor], Entry::Alone(&progs.anchor_enter)),
             (&[Role::Unload], Entry::Alone(&progs.unload_enter)),
         ];
+        if self.has_operators {
+            // No session: it puts return probes also into processes that it is not for, if another
+            // tool has a probe there, and an exception would end those. Ends first: a call without
+            // its end would leave the thread inside it.
+            entries.push((&[Role::End], Entry::Alone(&progs.call_leave)));
+            entries.push((&[Role::New], Entry::Alone(&progs.new_enter)));
+        }
         if self.uprobes.way == Way::Session {
-            // Ends first: a call without its end would leave the thread inside it.
-            entries.push((&[Role::End], Entry::Session(&progs.call_session)));
             entries.push((&Role::PAIRED, Entry::Session(&progs.call_session)));
-            entries.push((&[Role::New], Entry::Session(&progs.call_session)));
             return entries;
         }
-        entries.push((&[Role::End], Entry::Alone(&progs.call_leave)));
-        entries.push((&[Role::New], Entry::Alone(&progs.new_enter)));
         let paired: [(&'static [Role], &ProgramMut<'_>); 9] = [
             (&[Role::Xallocx], &progs.xallocx_enter),
             (&[Role::Mmap], &progs.mmap_enter),
