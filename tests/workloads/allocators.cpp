@@ -7,8 +7,8 @@
 
 #include "protocol.h"
 
-#define LEAKED 40
-#define FREED  300
+#define LEAKED	40
+#define FREED	300
 #define REFUSED 20
 
 struct alignas(128) Wide {
