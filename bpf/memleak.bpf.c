@@ -280,7 +280,7 @@ static __always_inline int enter_free(struct pt_regs *ctx)
 	if (!take_block(address, &block)) {
 		if (frees_nest) {
 			thread = thread_of(task);
-			if (thread && thread->freed == address)
+			if (thread && thread->freed_outside == address)
 				return 0;
 		}
 		/* realloc lets go of its old block, which was taken out at its entry. */
@@ -296,8 +296,11 @@ static __always_inline int enter_free(struct pt_regs *ctx)
 	trace_block(task, EVENT_FREE, address, block.bytes, block.stack);
 	if (frees_nest || block.bytes >= LARGE_BLOCK) {
 		thread = thread_of(task);
-		if (thread)
-			thread->freed = address;
+		if (thread) {
+			thread->freed_outside = address;
+			if (block.bytes >= LARGE_BLOCK)
+				thread->freed = address;
+		}
 	}
 	return 0;
 }
@@ -352,8 +355,11 @@ SEC("uprobe.session")
 int call_session(struct pt_regs *ctx)
 {
 	STAY_ON_OWN_STACK(ctx, no_session);
-	if (is_session_return(ctx))
-		return leave_call(ctx);
+	/* One place for both, or the verifier would follow it twice. */
+	if (is_session_return(ctx) || bpf_get_attach_cookie(ctx) == ROLE_END) {
+		leave_call(ctx);
+		return 1;
+	}
 	return enter_role(ctx, bpf_get_attach_cookie(ctx));
 }
 

@@ -39,6 +39,7 @@ enum role {
 	ROLE_MMAP,
 	ROLE_MREMAP,
 	ROLE_XALLOCX, /* resizes in place, or not at all */
+	ROLE_END,     /* an instruction by which a function returns that has no return probe */
 };
 
 struct block_key {

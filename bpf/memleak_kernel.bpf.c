@@ -161,7 +161,7 @@ int bulk_alloc_enter(struct pt_regs *ctx)
 {
 	/* struct kmem_cache *, gfp_t, size_t, void ** */
 	struct call call = {
-		.cache = REGS_ARG1(ctx),
+		.bytes = BPF_CORE_READ((struct kmem_cache *)REGS_ARG1(ctx), size),
 		.amount = REGS_ARG3(ctx),
 		.array = REGS_ARG4(ctx),
 	};

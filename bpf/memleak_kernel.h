@@ -20,6 +20,7 @@ struct kernel_block {
 	u64 bytes;
 	u64 born_ns; /* CLOCK_MONOTONIC */
 	u64 stack;   /* its hash */
+	u64 order;   /* of pages */
 };
 
 #define KERNEL_FRAMES	  127
@@ -34,6 +35,10 @@ struct kernel_stack {
 	u64 alloc_bytes;
 	u64 frees;
 	u64 free_bytes;
+	/* Of these: what stayed of a block of which a part was given back, as blocks of their own.
+	 */
+	u64 pieces;
+	u64 piece_bytes;
 	u64 cgroup; /* --by cgroup: its kernfs id */
 	u32 allocator;
 	u32 depth;
@@ -63,7 +68,7 @@ enum kernel_counter {
 	KERNEL_LOST_ALLOC_BYTES,
 	KERNEL_LOST_STACKS,
 	KERNEL_LOST_CALLS,   /* calls of vmalloc whose return was not seen */
-	KERNEL_LOST_BULK,    /* objects of a bulk longer than can be looked at */
+	KERNEL_NOT_FOLLOWED, /* of which nothing became: a bulk too long, a table in use */
 	KERNEL_LOST_EVENTS,  /* lines of -t that found the buffer full */
 	KERNEL_MISSED_FREES, /* addresses given out again although no free was seen */
 	KERNEL_TRUNCATED_STACKS,

@@ -64,7 +64,12 @@ static __always_inline void follow_anchors(const struct anchor *anchors, struct 
 		if (!holds_anchor(anchor, last, walk->stack_pointer))
 			continue;
 		last = anchor->caller;
-		walk->frames[depth] = last;
+		/*
+		 * The comparison may have been made with a copy, of which 5.10 knows nothing: a
+		 * mask that changes nothing, and that the compiler does not see through.
+		 */
+		barrier_var(depth);
+		walk->frames[depth & 7] = last;
 		walk->start_depth = depth + 1;
 		walk->frame_pointer = anchor->frame_pointer;
 		/* The next one stands above this one's return address. */

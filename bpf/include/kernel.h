@@ -73,6 +73,7 @@ struct bpf_pidns_info {
 };
 
 enum {
+	ENOENT = 2,
 	EINTR = 4,
 	EEXIST = 17,
 };

@@ -48,8 +48,11 @@ static __always_inline u64 first_page_descriptor(void)
 	return page_descriptors;
 }
 
-/* By the description of the page that it lies in. */
-static __always_inline u64 cache_by_page(u64 object)
+/*
+ * By the description of the page that it lies in. Not inlined: offsets that this kernel has not
+ * would be computed ahead of a loop.
+ */
+static __noinline u64 cache_by_page(u64 object)
 {
 	u64 words[PAGE_WORDS];
 	u64 page, head;

@@ -33,6 +33,12 @@ static __always_inline bool is_call_pending(const struct call *call)
 	return is_return_pending(call->stack_pointer);
 }
 
+/* operator new from the same place, after an exception has left it: its slot is as it was. */
+static __always_inline bool is_tried_again(const struct call *call, u64 stack_pointer, u64 address)
+{
+	return call->caller && call->stack_pointer == stack_pointer && call->address == address;
+}
+
 /*
  * Whether an outer call of this thread is still on its way. One that was left by longjmp, or by
  * an exception, is not: its stack pointer lies below, or its return slot was written over.
@@ -47,7 +53,7 @@ static __always_inline bool is_inside_call(struct call *call, u64 stack_pointer,
 	}
 	call->nested += address == call->address ? NESTED_IN_ITSELF : 1;
 	if (stack_pointer > call->stack_pointer || call->nested > MAX_NESTED_CALLS ||
-	    !is_call_pending(call)) {
+	    is_tried_again(call, stack_pointer, address) || !is_call_pending(call)) {
 		drop_call(call);
 		return false;
 	}
@@ -74,6 +80,7 @@ static __always_inline struct call *begin_call(struct pt_regs *ctx, struct threa
 	call->caller = 0;
 	thread->arena_stack_pointer = 0;
 	thread->freed = 0;
+	thread->freed_outside = 0;
 	return call;
 }
 

@@ -11,8 +11,9 @@ const volatile u32 sample_every = 1;
 const volatile u64 min_bytes = 0;
 const volatile u64 max_bytes = (u64)-1;
 const volatile u32 trace_every_event = 0;
-/* Functions that free call others that are probed: operator delete calls free. */
-const volatile u32 frees_nest = 0;
+/* Functions that free call others that are probed: operator delete calls free. User space sets it
+ * when there are such. */
+u32 frees_nest = 0;
 
 enum function {
 	FUNCTION_NONE = 0,
@@ -52,7 +53,8 @@ struct thread {
 	struct call call;
 	u64 arena_stack_pointer; /* an mmap inside the call; 0: none */
 	u64 arena_bytes;
-	u64 freed;			    /* the block freed last, if it was a large one */
+	u64 freed;			    /* the large block freed last */
+	u64 freed_outside;		    /* where frees nest: the block freed last */
 	struct anchor anchors[MAX_ANCHORS]; /* the innermost first */
 	struct walk walk;
 };

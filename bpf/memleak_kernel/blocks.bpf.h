@@ -71,13 +71,15 @@ static __always_inline bool take_block(u32 allocator, u64 address, struct kernel
 {
 	struct kernel_block_key key = key_of(allocator, address);
 	struct kernel_block *block = bpf_map_lookup_elem(&blocks, &key);
+	long err;
 
 	if (!block)
 		return false;
 	*taken = *block;
-	if (bpf_map_delete_elem(&blocks, &key))
-		return false;
-	return true;
+	err = bpf_map_delete_elem(&blocks, &key);
+	if (err && err != -ENOENT)
+		COUNT(counters, KERNEL_NOT_FOLLOWED);
+	return !err;
 }
 
 /* An address that is given out anew was given back, whoever knows how. */
@@ -126,12 +128,14 @@ static __always_inline bool begin_block(u32 allocator, u64 address, u64 bytes, b
 	return false;
 }
 
-static __always_inline void record_block(u32 allocator, u64 address, u64 bytes, u64 stack)
+static __always_inline void record_block(u32 allocator, u64 address, u64 bytes, u32 order,
+					 u64 stack)
 {
 	struct kernel_block block = {
 		.bytes = bytes,
 		.born_ns = bpf_ktime_get_ns(),
 		.stack = stack,
+		.order = order,
 	};
 
 	put_block(allocator, address, &block);
@@ -147,7 +151,7 @@ static __always_inline bool enter_block(void *ctx, u32 allocator, u64 address, u
 	bool was_held;
 
 	if (begin_block(allocator, address, bytes, &was_held))
-		record_block(allocator, address, bytes, note_stack(ctx, allocator));
+		record_block(allocator, address, bytes, 0, note_stack(ctx, allocator));
 	return was_held;
 }
 

@@ -21,7 +21,7 @@ struct call_key {
 struct call {
 	u64 amount; /* bytes, or objects */
 	u64 array;
-	u64 cache;
+	u64 bytes; /* of each object */
 	u64 stack;
 };
 
@@ -76,7 +76,7 @@ __noinline int enter_one(u32 allocator, u64 address, u64 bytes, u64 stack)
 	bool was_held;
 
 	if (begin_block(allocator, address, bytes, &was_held))
-		record_block(allocator, address, bytes, stack);
+		record_block(allocator, address, bytes, 0, stack);
 	return 0;
 }
 
@@ -110,7 +110,7 @@ static __always_inline int leave_vmalloc(u64 address)
 static __always_inline int leave_bulk_alloc(u64 has_worked)
 {
 	struct call call;
-	u64 object, size;
+	u64 object;
 	u32 i;
 
 	if (!end_call(FUNCTION_BULK, &call))
@@ -119,15 +119,14 @@ static __always_inline int leave_bulk_alloc(u64 has_worked)
 		COUNT(counters, KERNEL_FAILED);
 		return 0;
 	}
-	size = BPF_CORE_READ((struct kmem_cache *)call.cache, size);
 	for (i = 0; i < MAX_BULK && i < call.amount; i++) {
 		object = 0;
 		bpf_probe_read_kernel(&object, sizeof(object), (u64 *)call.array + i);
 		if (object)
-			enter_one(SLAB, object, size, call.stack);
+			enter_one(SLAB, object, call.bytes, call.stack);
 	}
 	if (call.amount > MAX_BULK)
-		COUNT_BY(counters, KERNEL_LOST_BULK, call.amount - MAX_BULK);
+		COUNT_BY(counters, KERNEL_NOT_FOLLOWED, call.amount - MAX_BULK);
 	return 0;
 }
 
@@ -143,7 +142,7 @@ static __always_inline int leave_bulk_free(u64 objects, u64 array)
 			leave_one(object);
 	}
 	if (objects > MAX_BULK)
-		COUNT_BY(counters, KERNEL_LOST_BULK, objects - MAX_BULK);
+		COUNT_BY(counters, KERNEL_NOT_FOLLOWED, objects - MAX_BULK);
 	return 0;
 }
 

@@ -13,7 +13,8 @@
 
 const volatile u32 page_bytes = 4096;
 
-/* Blocks of each order that may be in the table, or more. */
+/* About how many blocks of each order are in the table: where there are none, none is looked for.
+ */
 u64 blocks_of_order[16] = {};
 
 /* Where the first page's description is not known, numbers do not begin at 0. */
@@ -22,47 +23,49 @@ static __always_inline u64 number_of(u64 page)
 	return (page - first_page_descriptor()) / bpf_core_type_size(struct page);
 }
 
-static __always_inline void put_pages(u64 number, u32 order, struct kernel_block *block)
+/* What stays of a block is put down as a block of its own. */
+static __always_inline void put_piece(u64 number, u32 order, struct kernel_block *block)
 {
+	struct kernel_stack *stack = bpf_map_lookup_elem(&stacks, &block->stack);
+
+	block->order = order;
 	block->bytes = (u64)page_bytes << order;
 	add(&blocks_of_order[order & 15], 1);
 	put_block(PAGES, number, block);
+	if (!stack)
+		return;
+	add(&stack->pieces, 1);
+	add(&stack->piece_bytes, block->bytes);
 }
 
-static __always_inline u32 order_of(const struct kernel_block *block)
+/*
+ * Of the block that begins at `head` a part is given back: all else stays. Not static: the verifier
+ * follows it once.
+ */
+__noinline int split_block(u64 head, u64 part, u32 order)
 {
-	u64 pages = block->bytes / page_bytes;
-	u32 order = 0, i;
-
-	for (i = 0; i < MAX_PAGE_ORDER; i++) {
-		if (pages > 1) {
-			pages >>= 1;
-			order++;
-		}
-	}
-	return order;
-}
-
-/* Of a block that was taken out a part is given back: all else stays. */
-static __noinline int keep_rest(u64 head, struct kernel_block *block, u64 part, u32 order)
-{
-	u32 of = order_of(block), i;
+	struct kernel_block block;
+	u32 of, i;
 	u64 half;
 
-	account_free(block->stack, block->bytes);
+	if (!take_block(PAGES, head, &block))
+		return 0;
+	account_free(block.stack, block.bytes);
+	of = block.order & 15;
+	add(&blocks_of_order[of], -1);
 	for (i = 0; i < MAX_PAGE_ORDER; i++) {
 		if (of <= order)
 			break;
-		of--;
-		half = head + (1ULL << (of & 15));
+		of = (of - 1) & 15;
+		half = head + (1ULL << of);
 		if (part < half) {
-			put_pages(half, of, block);
+			put_piece(half, of, &block);
 		} else {
-			put_pages(head, of, block);
+			put_piece(head, of, &block);
 			head = half;
 		}
 	}
-	return 0;
+	return 1;
 }
 
 /* The order of the block that begins here; 0 also if there is none. */
@@ -71,13 +74,12 @@ static __always_inline u32 known_order(u64 head)
 	struct kernel_block_key key = key_of(PAGES, head);
 	struct kernel_block *block = bpf_map_lookup_elem(&blocks, &key);
 
-	return block ? order_of(block) : 0;
+	return block ? block->order : 0;
 }
 
-/* Pages that lie in a larger block, behind its head. */
-static __noinline bool leave_part(u64 part, u32 order)
+/* Pages that lie in a larger block, behind its head. Not static, likewise. */
+__noinline int leave_part(u64 part, u32 order)
 {
-	struct kernel_block block;
 	u32 of;
 
 	for (of = 1; of <= MAX_PAGE_ORDER; of++) {
@@ -86,21 +88,22 @@ static __noinline bool leave_part(u64 part, u32 order)
 		if (of <= order || head == part || !READ_ONCE(blocks_of_order[of & 15]))
 			continue;
 		/* It lives: nobody else takes it meanwhile. */
-		if (known_order(head) < of || !take_block(PAGES, head, &block))
-			continue;
-		keep_rest(head, &block, part, order);
-		return true;
+		if (known_order(head) >= of)
+			return split_block(head, part, order);
 	}
-	return false;
+	return 0;
 }
 
 static __always_inline void enter_pages(void *ctx, u64 number, u32 order)
 {
-	if (!enabled)
+	u64 bytes = (u64)page_bytes << order;
+	bool was_held;
+
+	if (!begin_block(PAGES, number, bytes, &was_held))
 		return;
 	if (order)
 		add(&blocks_of_order[order & 15], 1);
-	enter_block(ctx, PAGES, number, (u64)page_bytes << order);
+	record_block(PAGES, number, bytes, order, note_stack(ctx, PAGES));
 }
 
 static __always_inline void leave_pages(u64 number, u32 order, bool counts)
@@ -109,17 +112,17 @@ static __always_inline void leave_pages(u64 number, u32 order, bool counts)
 
 	if (!enabled)
 		return;
-	if (take_block(PAGES, number, &block)) {
-		trace(number, (u64)page_bytes << order, 0);
-		if (block.bytes > (u64)page_bytes << order)
-			keep_rest(number, &block, number, order);
-		else
-			account_free(block.stack, block.bytes);
-	} else if (leave_part(number, order)) {
-		trace(number, (u64)page_bytes << order, 0);
-	} else if (counts) {
-		COUNT(counters, KERNEL_UNTRACKED_FREES);
+	if (known_order(number) > order || !take_block(PAGES, number, &block)) {
+		if (split_block(number, number, order) || leave_part(number, order))
+			trace(number, (u64)page_bytes << order, 0);
+		else if (counts)
+			COUNT(counters, KERNEL_UNTRACKED_FREES);
+		return;
 	}
+	account_free(block.stack, block.bytes);
+	trace(number, block.bytes, 0);
+	if (order)
+		add(&blocks_of_order[order & 15], -1);
 }
 
 #endif

@@ -142,7 +142,7 @@ int main(int argc, char **argv)
 	truth_fact("keys", held_keys);
 	truth_fact("map_bytes", held_maps * MAP_BYTES);
 	truth_fact("cpu_values", held_cpu_maps * CPU_VALUES);
-	truth_fact("file_bytes", n * 4096);
+	truth_fact("file_bytes", lseek(file, 0, SEEK_END));
 	truth_fact("huge_bytes", huge_pages * HUGE);
 	pause_until_go();
 	/* Half of each large page goes first: that splits it. */

@@ -8,6 +8,7 @@ mod privilege;
 mod process;
 mod progress;
 mod setup;
+mod soak;
 mod suite;
 mod test;
 mod verify;
@@ -59,6 +60,8 @@ enum Chore {
     Lint(lint::Args),
     /// Run a benchmark of the suite
     Bench(bench::Args),
+    /// Run a tool for long, and see that nothing creeps
+    Soak(soak::Args),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +83,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Chore::MutateFlavours(args) => return flavours::run(&workspace, args),
         Chore::Lint(args) => lint::run(&workspace, args)?,
         Chore::Bench(args) => return bench::run(&workspace, args),
+        Chore::Soak(args) => return soak::run(&workspace, args),
     }
     Ok(ExitCode::SUCCESS)
 }

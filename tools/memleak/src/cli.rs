@@ -321,6 +321,10 @@ impl Invocation {
     }
 
     fn of(mut words: Vec<OsString>) -> Result<Self, CommandLine> {
+        if words.last().is_some_and(|word| word == "--") {
+            let error = UserError::usage("no command stands behind --");
+            return Err(CommandLine::Bad(error));
+        }
         let first = words.get(1).and_then(|word| word.to_str());
         let command = match first {
             Some("record") => Cli::to_record(),

@@ -63,7 +63,8 @@ impl Role {
             Self::Mmap => Some(7),
             Self::Mremap => Some(8),
             Self::Xallocx => Some(9),
-            Self::New | Self::End | Self::Free | Self::Munmap | Self::Unload | Self::Anchor => None,
+            Self::End => Some(10),
+            Self::New | Self::Free | Self::Munmap | Self::Unload | Self::Anchor => None,
         }
     }
 
@@ -102,6 +103,9 @@ pub const ALLOCATOR: &[(&str, Role)] = &[
     ("realloc", Role::Realloc),
     ("reallocarray", Role::Reallocarray),
     ("free", Role::Free),
+    // C23.
+    ("free_sized", Role::Free),
+    ("free_aligned_sized", Role::Free),
     ("cfree", Role::Free),
 ];
 
@@ -118,7 +122,8 @@ pub const JEMALLOC: &[(&str, Role)] = &[
     ("sdallocx", Role::Free),
 ];
 
-/// What mimalloc has beside, under its own prefix. The heaps of `mi_heap_…` come first, sizes second.
+/// What mimalloc has beside, under its own prefix. Its heaps are left out: one that is destroyed takes its
+/// blocks with it.
 pub const MIMALLOC: &[(&str, Role)] = &[
     ("mi_malloc_small", Role::Malloc),
     ("mi_zalloc", Role::Malloc),
@@ -127,14 +132,13 @@ pub const MIMALLOC: &[(&str, Role)] = &[
     ("mi_zalloc_aligned", Role::Malloc),
     ("mi_mallocn", Role::Calloc),
     ("mi_calloc_aligned", Role::Calloc),
-    ("mi_heap_malloc", Role::Memalign),
-    ("mi_heap_malloc_small", Role::Memalign),
-    ("mi_heap_zalloc", Role::Memalign),
-    ("mi_heap_malloc_aligned", Role::Memalign),
     ("mi_reallocf", Role::Realloc),
     ("mi_rezalloc", Role::Realloc),
     ("mi_realloc_aligned", Role::Realloc),
+    ("mi_rezalloc_aligned", Role::Realloc),
+    ("mi_realloc_aligned_at", Role::Realloc),
     ("mi_reallocn", Role::Reallocarray),
+    ("mi_recalloc", Role::Reallocarray),
     ("mi_free_size", Role::Free),
     ("mi_free_aligned", Role::Free),
     ("mi_free_size_aligned", Role::Free),

@@ -66,11 +66,6 @@ impl Plan {
         objects.len() < all
     }
 
-    /// Whether there are operators new to be followed to their ends.
-    pub fn has_operators(&self) -> bool {
-        self.probes.iter().any(|probe| probe.role == Role::New)
-    }
-
     /// The probes of some roles, by object.
     pub fn by_object(&self, roles: &[Role]) -> Vec<(Arc<Object>, Vec<Probe>)> {
         let mut groups: Vec<(Arc<Object>, Vec<Probe>)> = Vec::new();

@@ -15,9 +15,7 @@ use memtools::target::object::Object;
 use memtools::target::{Target, TargetError};
 
 use crate::cli::{Cli, Subject};
-use crate::collector::{
-    Kernel, Options, ProgramNeeds, Session, Setup, System, Watched, describe, table_cost,
-};
+use crate::collector::{Kernel, Options, Session, Setup, System, Watched, describe, table_cost};
 use crate::explain;
 use crate::plan::{Plan, plan};
 
@@ -252,11 +250,7 @@ fn begin(
     plan: Plan,
     objects: &[Arc<Object>],
 ) -> Result<Session> {
-    let needs = ProgramNeeds {
-        frees_nest: plan.has_several_frees(),
-        operators: plan.has_operators(),
-    };
-    let kernel = Kernel::load(options, uprobes, &target, needs)?;
+    let kernel = Kernel::load(options, uprobes, &target)?;
     let setup = Setup {
         target,
         options: options.clone(),

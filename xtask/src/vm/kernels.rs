@@ -14,13 +14,23 @@ pub struct Kernel {
     /// The oldest, or the newest: what holds in both holds between them, if it does not hang on what one
     /// kernel has and another has not.
     pub is_extreme: bool,
+    /// The newest that its suite has, which is a newer one as time goes by.
+    pub may_be_newer: bool,
+}
+
+/// The first two numbers of a release.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(['.', '-']).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 impl Kernel {
     /// Whether a machine that was started for this one runs it; the error says what it runs.
     pub fn is_what_runs(&self, release: &str, preempt: &str) -> Result<(), String> {
         let number = self.name.split('-').next().unwrap_or(self.name);
-        if !release.starts_with(&format!("{number}.")) {
+        let is_it = release.starts_with(&format!("{number}."));
+        let is_newer = self.may_be_newer && version(release) > version(number);
+        if !is_it && !is_newer {
             return Err(format!("the machine runs Linux {release}"));
         }
         if self.append.contains("preempt=full") && !preempt.contains("(full)") {
@@ -43,6 +53,7 @@ pub const KERNELS: &[Kernel] = &[
         cpu: CPU,
         append: "",
         is_extreme: true,
+        may_be_newer: false,
     },
     Kernel {
         name: "6.1",
@@ -50,6 +61,7 @@ pub const KERNELS: &[Kernel] = &[
         cpu: CPU,
         append: "",
         is_extreme: false,
+        may_be_newer: false,
     },
     Kernel {
         name: "6.12",
@@ -57,6 +69,7 @@ pub const KERNELS: &[Kernel] = &[
         cpu: CPU_WITHOUT_CX16,
         append: "",
         is_extreme: false,
+        may_be_newer: false,
     },
     // Where BPF programs that are not safe under preemption crash the kernel.
     Kernel {
@@ -65,6 +78,7 @@ pub const KERNELS: &[Kernel] = &[
         cpu: CPU_WITHOUT_CX16,
         append: "preempt=full",
         is_extreme: false,
+        may_be_newer: false,
     },
     Kernel {
         name: "7.2",
@@ -72,6 +86,7 @@ pub const KERNELS: &[Kernel] = &[
         cpu: CPU,
         append: "",
         is_extreme: true,
+        may_be_newer: true,
     },
 ];
 
@@ -100,6 +115,10 @@ mod tests {
                 .is_err()
         );
         assert!(full.is_what_runs("6.1.12-cloud", "(full)").is_err());
+        let newest = parse("7.2").unwrap();
+        assert!(newest.is_what_runs("7.2.12+deb13-cloud", "").is_ok());
+        assert!(newest.is_what_runs("7.10.1+deb13-cloud", "").is_ok());
+        assert!(newest.is_what_runs("6.19.1-cloud", "").is_err());
         assert!(parse("6.1").unwrap().is_what_runs("6.12.3", "").is_err());
     }
 

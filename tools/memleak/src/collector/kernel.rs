@@ -41,15 +41,6 @@ pub const DEFAULT_BLOCKS_PREALLOCATED: u32 = 256 << 10;
 /// TEXT_ANYWHERE in stack.bpf.h.
 const TEXT_ANYWHERE: u64 = 1 << 62;
 
-/// What a plan asks of the programs before they are loaded.
-#[derive(Clone, Copy, Debug)]
-pub struct ProgramNeeds {
-    /// One function that frees may be called by another one.
-    pub frees_nest: bool,
-    /// There are operators new to be followed to their ends.
-    pub operators: bool,
-}
-
 /// The loaded and attached programs.
 pub struct Kernel {
     skel: skel::MemleakSkel<'static>,
@@ -57,7 +48,6 @@ pub struct Kernel {
     probes: Links,
     uprobes: Uprobes,
     attach_pid: u32,
-    has_operators: bool,
     sets: SharedWords<BLOCK_SET_WORDS>,
     set_count: u32,
     /// The image for which the sets were last swept.
@@ -67,13 +57,7 @@ pub struct Kernel {
 
 impl Kernel {
     /// Loads the programs for a process. Nothing is attached yet.
-    ///
-    pub fn load(
-        options: &Options,
-        uprobes: Uprobes,
-        target: &Target,
-        needs: ProgramNeeds,
-    ) -> Result<Self, KernelError> {
+    pub fn load(options: &Options, uprobes: Uprobes, target: &Target) -> Result<Self, KernelError> {
         let failed = |source| KernelError::new("loading memleak's BPF programs", source);
         // The object has to outlive the skeleton, and both live until the process ends.
         let object: &'static mut MaybeUninit<OpenObject> =
@@ -81,8 +65,8 @@ impl Kernel {
         let mut open = skel::MemleakSkelBuilder::default()
             .open(object)
             .map_err(failed)?;
-        settings::configure(&mut open, options, uprobes, target, needs).map_err(failed)?;
-        settings::choose_programs(&mut open, uprobes.way, needs);
+        settings::configure(&mut open, options, uprobes, target).map_err(failed)?;
+        settings::choose_programs(&mut open, uprobes.way);
         settings::size_maps(&mut open, options).map_err(failed)?;
         let skel = open.load().map_err(failed)?;
         settings::fill_free_slots(&skel, options.room.stacks).map_err(failed)?;
@@ -97,7 +81,6 @@ impl Kernel {
             probes: Links::default(),
             uprobes,
             attach_pid: target.pid(),
-            has_operators: needs.operators,
         };
         kernel.allow_any_text();
         Ok(kernel)
@@ -117,6 +100,12 @@ impl Kernel {
     pub fn attach(&mut self, plan: &Plan, thread: u32) -> Result<(), AttachError> {
         if self.uprobes.way == Way::PerfEvent {
             self.attach_pid = thread;
+        }
+        if plan.has_several_frees()
+            && let Some(bss) = self.skel.maps.bss_data.as_deref_mut()
+        {
+            // SAFETY: a word that the kernel side reads at any time.
+            unsafe { (&raw mut bss.frees_nest).write_volatile(1) };
         }
         let mut links = Vec::new();
         for (roles, entry) in self.entries() {
@@ -146,13 +135,14 @@ impl Kernel {
             (&[Role::Anchor], Entry::Alone(&progs.anchor_enter)),
             (&[Role::Unload], Entry::Alone(&progs.unload_enter)),
         ];
-        if self.has_operators {
-            // No session: it puts return probes also into processes that it is not for, if another
-            // tool has a probe there, and an exception would end those. Ends first: a call without
-            // its end would leave the thread inside it.
-            entries.push((&[Role::End], Entry::Alone(&progs.call_leave)));
-            entries.push((&[Role::New], Entry::Alone(&progs.new_enter)));
-        }
+        // Ends first: a call without its end would leave the thread inside it.
+        entries.push(match self.uprobes.way {
+            Way::Session => (&[Role::End], Entry::Session(&progs.call_session)),
+            _ => (&[Role::End], Entry::Alone(&progs.call_leave)),
+        });
+        // No session: it puts return probes also into processes that it is not for, if another tool
+        // has a probe there, and an exception would end those. At an end none can come.
+        entries.push((&[Role::New], Entry::Alone(&progs.new_enter)));
         if self.uprobes.way == Way::Session {
             entries.push((&Role::PAIRED, Entry::Session(&progs.call_session)));
             return entries;

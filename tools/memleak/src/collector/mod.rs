@@ -21,7 +21,7 @@ use memtools::target::Target;
 
 pub use backlog::Backlog;
 pub use budget::LEAST as LEAST_MEMORY;
-pub use kernel::{DEFAULT_BLOCKS, DEFAULT_BLOCKS_PREALLOCATED, Kernel, ProgramNeeds};
+pub use kernel::{DEFAULT_BLOCKS, DEFAULT_BLOCKS_PREALLOCATED, Kernel};
 pub use session::{Session, Setup};
 pub use system::System;
 

@@ -281,7 +281,8 @@ fn loss(out: &mut String, loss: &Loss) {
         ),
         (
             loss.skipped_events,
-            "allocations not told of: an interrupt came in another one, or a bulk was too large"
+            "events of the kernel's memory not followed: one came in the middle of another, or a bulk \
+             was too large; figures can be too low, or too high"
                 .to_owned(),
         ),
     ];

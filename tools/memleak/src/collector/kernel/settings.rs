@@ -4,7 +4,7 @@ use libbpf_rs::{MapCore, MapFlags, ProgramAttachType};
 use memtools::attach::{Uprobes, Way};
 use memtools::target::Target;
 
-use super::{ProgramNeeds, skel};
+use super::skel;
 use crate::collector::{Options, sets};
 
 /// BPF_F_NO_PREALLOC in linux/bpf.h.
@@ -17,7 +17,6 @@ pub fn configure(
     options: &Options,
     uprobes: Uprobes,
     target: &Target,
-    needs: ProgramNeeds,
 ) -> Result<(), libbpf_rs::Error> {
     let namespace = target.pid_namespace()?;
     let Some(rodata) = open.maps.rodata_data.as_deref_mut() else {
@@ -36,12 +35,11 @@ pub fn configure(
     rodata.block_set_count = sets::set_count(options.room.blocks);
     rodata.trace_every_event = u32::from(options.trace);
     rodata.max_stack_depth = options.max_stack_depth;
-    rodata.frees_nest = u32::from(needs.frees_nest);
     Ok(())
 }
 
 /// Only the programs of one way can be loaded on every kernel.
-pub fn choose_programs(open: &mut skel::OpenMemleakSkel<'_>, way: Way, needs: ProgramNeeds) {
+pub fn choose_programs(open: &mut skel::OpenMemleakSkel<'_>, way: Way) {
     let progs = &mut open.progs;
     progs.call_session.set_autoload(way == Way::Session);
     for program in [
@@ -61,18 +59,10 @@ pub fn choose_programs(open: &mut skel::OpenMemleakSkel<'_>, way: Way, needs: Pr
             program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
         }
     }
-    progs.new_enter.set_autoload(needs.operators);
-    if needs.operators {
-        progs.call_leave.set_autoload(true);
-        if way != Way::PerfEvent {
-            for program in [&mut progs.new_enter, &mut progs.call_leave] {
-                program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
-            }
-        }
-    }
     if way != Way::PerfEvent {
         for program in [
             &mut progs.free_enter,
+            &mut progs.new_enter,
             &mut progs.munmap_enter,
             &mut progs.anchor_enter,
             &mut progs.unload_enter,

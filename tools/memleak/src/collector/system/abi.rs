@@ -30,7 +30,7 @@ pub enum Counter {
     LostAllocBytes,
     LostStacks,
     LostCalls,
-    LostBulk,
+    NotFollowed,
     LostEvents,
     MissedFrees,
     TruncatedStacks,
@@ -54,6 +54,7 @@ pub struct Block {
     pub bytes: u64,
     pub born_ns: u64,
     pub stack: u64,
+    pub order: u64,
 }
 
 /// struct kernel_stack.
@@ -64,6 +65,8 @@ pub struct Stack {
     pub alloc_bytes: u64,
     pub frees: u64,
     pub free_bytes: u64,
+    pub pieces: u64,
+    pub piece_bytes: u64,
     pub cgroup: u64,
     pub allocator: u32,
     pub depth: u32,
@@ -78,6 +81,8 @@ impl Default for Stack {
             alloc_bytes: 0,
             frees: 0,
             free_bytes: 0,
+            pieces: 0,
+            piece_bytes: 0,
             cgroup: 0,
             allocator: 0,
             depth: 0,

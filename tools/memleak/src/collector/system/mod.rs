@@ -156,7 +156,7 @@ impl System {
             failed: counter(Counter::Failed),
         };
         for (slot, stack) in &found {
-            events.allocs += stack.allocs;
+            events.allocs += stack.allocs.saturating_sub(stack.pieces);
             events.frees += stack.frees;
             let class = self.stacks[*slot as usize].1;
             accounts.tally(*slot, class).totals = self.totals(stack);
@@ -181,7 +181,7 @@ impl System {
             stacks: counter(Counter::LostStacks),
             truncated_stacks: counter(Counter::TruncatedStacks),
             trace_events: counter(Counter::LostEvents),
-            skipped_events: self.programs.missed() + counter(Counter::LostBulk),
+            skipped_events: self.programs.missed() + counter(Counter::NotFollowed),
             ..Loss::default()
         };
         let moment = Moment {
@@ -207,8 +207,8 @@ impl System {
             count: stack.allocs.saturating_sub(stack.frees),
         };
         Totals {
-            allocs: stack.allocs,
-            alloc_bytes: stack.alloc_bytes,
+            allocs: stack.allocs.saturating_sub(stack.pieces),
+            alloc_bytes: stack.alloc_bytes.saturating_sub(stack.piece_bytes),
             frees: stack.frees,
             live: if self.options.only_totals {
                 live
@@ -251,7 +251,10 @@ impl System {
                         ))
                     }
                 };
-                self.stacks.push(self.names.stack(&stack, owner, traced));
+                let mut named = self.names.stack(&stack, owner, traced);
+                Arc::make_mut(&mut named.0).is_truncated =
+                    stack.depth >= self.options.max_stack_depth;
+                self.stacks.push(named);
             }
             found.push((slot, stack));
         }
@@ -321,16 +324,18 @@ impl Watched for System {
 
 fn notes(programs: &Programs, wanted: Allocators) -> Vec<String> {
     let mut notes = Vec::new();
+    let why = programs.why_no_functions.as_deref();
+    let why = why.unwrap_or("this kernel has no probes of its own functions (kprobes)");
     if wanted.vmalloc && !programs.allocators.vmalloc {
-        notes.push(
-            "vmalloc is not traced: this kernel has no probes of its own functions (kprobes)"
-                .to_owned(),
-        );
+        notes.push(format!("vmalloc is not traced: {why}"));
     }
     if wanted.slab && !programs.sees_bulks {
+        notes.push(format!(
+            "objects that are freed in bulks (kfree_rcu and others) are not seen to go: {why}"
+        ));
+    } else if wanted.slab && !programs.sees_rcu {
         notes.push(
-            "objects that are freed in bulks (kfree_rcu and others) are not seen to go: this kernel \
-             has no probes of its own functions (kprobes)"
+            "objects that kfree_rcu() takes are not seen to go: this kernel has no trampolines (fexit)"
                 .to_owned(),
         );
     }

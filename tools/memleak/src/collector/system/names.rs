@@ -79,7 +79,7 @@ impl Names {
         }
         let stack = Stack {
             locations,
-            is_truncated: stack.depth as usize >= abi::FRAMES,
+            is_truncated: false,
             is_cut: false,
         };
         (Arc::new(stack), class)

@@ -34,8 +34,12 @@ pub struct Programs {
     pub skel: skel::MemleakKernelSkel<'static>,
     /// What they tell of.
     pub allocators: Allocators,
-    /// They tell of objects that come and go in bulks.
+    /// They tell of objects that come and go in bulks,
     pub sees_bulks: bool,
+    /// and of those that kfree_rcu() takes one by one.
+    pub sees_rcu: bool,
+    /// Why functions could not be watched, if they should have been.
+    pub why_no_functions: Option<String>,
 }
 
 /// Where a program belongs.
@@ -66,15 +70,24 @@ impl Programs {
             })?;
             Ok(programs)
         };
-        match start(ways) {
-            Err(_) if ways.has_trampoline => {
-                let ways = Ways {
-                    has_trampoline: false,
-                    ..ways.clone()
-                };
-                start(&ways).or_else(|_| start(&without_functions(&ways)))
+        let without_trampolines = Ways {
+            has_trampoline: false,
+            ..ways.clone()
+        };
+        let mut outcome = start(ways);
+        if outcome.is_err() && ways.has_trampoline {
+            outcome = start(&without_trampolines);
+        }
+        match outcome {
+            Err(error) if ways.has_kprobe => {
+                let mut programs = start(&without_functions(ways))?;
+                let why = std::iter::successors(Some(&error as &dyn std::error::Error), |error| {
+                    error.source()
+                });
+                let why: Vec<String> = why.map(ToString::to_string).collect();
+                programs.why_no_functions = Some(why.join(": "));
+                Ok(programs)
             }
-            Err(_) if ways.has_kprobe => start(&without_functions(ways)),
             outcome => outcome,
         }
     }
@@ -114,11 +127,12 @@ impl Programs {
         self.links.clear();
     }
 
-    /// Allocations that were skipped, because a program ran already; a free has a second program.
+    /// Events that were skipped, because a program ran already; those that have a second program are not
+    /// among them.
     pub fn missed(&self) -> u64 {
         let object = self.skel.object();
         let programs = object.progs().filter(|program| {
-            ProgramImpl::autoload(program) && !is_free(&program.name().to_string_lossy())
+            ProgramImpl::autoload(program) && !has_twin(&program.name().to_string_lossy())
         });
         programs.map(|program| recursion_misses(&program)).sum()
     }
@@ -143,6 +157,12 @@ fn without_functions(ways: &Ways) -> Ways {
         has_kprobe: false,
         ..ways.clone()
     }
+}
+
+/// Whether two programs see an event, of which the kernel may skip one.
+fn has_twin(program: &str) -> bool {
+    const TWINS: [&str; 4] = ["slab_kfree", "slab_cache_free", "pages_free", "percpu_free"];
+    TWINS.iter().any(|event| program.starts_with(event))
 }
 
 fn is_free(program: &str) -> bool {
@@ -263,6 +283,8 @@ fn load(
         skel,
         allocators,
         sees_bulks: ways.has_kprobe,
+        sees_rcu: ways.has_kprobe && (ways.has_trampoline || !ways.has_rcu_sheaf),
+        why_no_functions: None,
     })
 }
 
