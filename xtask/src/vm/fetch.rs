@@ -48,9 +48,10 @@ pub fn cached(kernel: &Kernel) -> Result<Option<Fetched>> {
     }))
 }
 
-/// Kernels of one suite are one file, whatever their command lines say.
+/// Kernels of one suite and number are one file, whatever their command lines say.
 fn place(kernel: &Kernel) -> Result<PathBuf> {
-    Ok(cache_directory()?.join(kernel.suite))
+    let name = format!("{}-{}", kernel.suite, kernel.number());
+    Ok(cache_directory()?.join(name))
 }
 
 fn cache_directory() -> Result<PathBuf> {
@@ -80,7 +81,8 @@ fn download(kernel: &Kernel) -> Result<()> {
         kernel.name, mirror, kernel.suite
     ));
     apt.update()?;
-    let package = image_package(|package| apt.dependencies(package))?;
+    let first = package_of(kernel.number(), &apt.kernels()?);
+    let package = image_package(&first, |package| apt.dependencies(package))?;
     apt.download(&package)?;
     extract(&work, &package)?;
     // One step makes it whole: an attempt that was cut short is never taken for a kernel.
@@ -129,9 +131,31 @@ fn file_in(directory: &Path, right: &dyn Fn(&str) -> bool) -> Option<PathBuf> {
     None
 }
 
-/// Follows the dependencies from the package that is always the newest to the one with the kernel.
-fn image_package(dependencies: impl Fn(&str) -> Result<Vec<String>>) -> Result<String> {
-    let mut package = META_PACKAGE.to_owned();
+/// The newest package of a kernel of these two numbers. A suite keeps older ones for a while; where it has
+/// none any more, the package that is always the newest.
+fn package_of(number: &str, packages: &[String]) -> String {
+    let patch = |package: &str| -> Option<u32> {
+        let rest = package.strip_prefix("linux-image-")?;
+        let rest = rest.strip_prefix(number)?.strip_prefix('.')?;
+        let rest = rest.strip_suffix("-cloud-amd64")?;
+        // Older suites count their kernels in another way, and have one at a time.
+        rest.split_once('+')?.0.parse().ok()
+    };
+    let found = packages
+        .iter()
+        .filter_map(|name| Some((patch(name)?, name)));
+    found
+        .max()
+        .map_or(META_PACKAGE, |(_, name)| name.as_str())
+        .to_owned()
+}
+
+/// Follows the dependencies from a package to the one with the kernel.
+fn image_package(
+    first: &str,
+    dependencies: impl Fn(&str) -> Result<Vec<String>>,
+) -> Result<String> {
+    let mut package = first.to_owned();
     // meta package, linux-image-VERSION, and from 6.19 on linux-binary-VERSION
     for _ in 0..3 {
         let next = dependencies(&package)?.into_iter().find(|name| {
@@ -185,6 +209,13 @@ impl Apt {
     fn download(&self, package: &str) -> Result<()> {
         let mut command = self.command("apt-get");
         process::run(command.args(["-qq", "download", package]))
+    }
+
+    /// All packages of kernels.
+    fn kernels(&self) -> Result<Vec<String>> {
+        let mut command = self.command("apt-cache");
+        let text = process::capture(command.args(["pkgnames", "linux-image-"]))?;
+        Ok(text.lines().map(str::to_owned).collect())
     }
 
     fn dependencies(&self, package: &str) -> Result<Vec<String>> {
@@ -309,8 +340,29 @@ mod tests {
                 _ => vec![],
             })
         };
-        assert_eq!(image_package(chain).unwrap(), "linux-binary-7");
-        assert!(image_package(|_| Ok(Vec::new())).is_err());
+        let found = image_package(META_PACKAGE, chain);
+        assert_eq!(found.unwrap(), "linux-binary-7");
+        assert!(image_package(META_PACKAGE, |_| Ok(Vec::new())).is_err());
+    }
+
+    #[test]
+    fn the_kernel_is_the_one_that_was_asked_for() {
+        let packages = [
+            "linux-image-7.2.9+deb13-cloud-amd64",
+            "linux-image-7.2.12+deb13-cloud-amd64",
+            "linux-image-7.2.13+deb13-amd64",
+            "linux-image-7.20.1+deb13-cloud-amd64",
+            "linux-image-7.3.4+deb13-cloud-amd64",
+            "linux-image-7.2.14+deb13-cloud-amd64-dbg",
+            "linux-image-5.10.0-32-cloud-amd64",
+            "linux-image-5.10.0-9-cloud-amd64",
+            META_PACKAGE,
+        ]
+        .map(str::to_owned);
+        assert_eq!(package_of("7.2", &packages), packages[1]);
+        assert_eq!(package_of("6.12", &packages), META_PACKAGE);
+        // Here the number is of the interface, and the newest package is the one that counts.
+        assert_eq!(package_of("5.10", &packages), META_PACKAGE);
     }
 
     #[test]

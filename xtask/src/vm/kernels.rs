@@ -25,9 +25,14 @@ fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 impl Kernel {
+    /// The first two numbers of its releases.
+    pub fn number(&self) -> &'static str {
+        self.name.split('-').next().unwrap_or(self.name)
+    }
+
     /// Whether a machine that was started for this one runs it; the error says what it runs.
     pub fn is_what_runs(&self, release: &str, preempt: &str) -> Result<(), String> {
-        let number = self.name.split('-').next().unwrap_or(self.name);
+        let number = self.number();
         let is_it = release.starts_with(&format!("{number}."));
         let is_newer = self.may_be_newer && version(release) > version(number);
         if !is_it && !is_newer {
