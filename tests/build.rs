@@ -100,78 +100,64 @@ impl Builder {
         try_run(&mut command, &target, name);
     }
 
-    fn cpp(&self, name: &str, flags: &[&str]) {
+    /// With its source, which has the name's first word.
+    fn cpp_compiler(&self, name: &str, flags: &[&str]) -> Command {
         let mut command = Command::new(env::var_os("CXX").unwrap_or_else(|| "c++".into()));
         command.args(C_FLAGS).arg("-std=c++17").args(flags);
         command.arg("-o").arg(self.out.join(name));
         let source = name.split('-').next().unwrap_or(name);
-        run(command.arg(self.source.join(format!("{source}.cpp"))));
-    }
-
-    /// Programs linked with allocators that are installed; others are not built.
-    fn allocators(&self) {
-        self.cpp("allocators", &[]);
-        self.cpp("allocators-static", &["-static"]);
-        for (name, library) in [
-            ("jemalloc", "libjemalloc.so.2"),
-            ("tcmalloc", "libtcmalloc_minimal.so.4"),
-            ("mimalloc", "libmimalloc.so.2"),
-        ] {
-            let target = format!("allocators-{name}");
-            // Named by its file: what links programs to it need not be installed.
-            let link = format!("-l:{library}");
-            let source = self.source.join("allocators.cpp");
-            let mut command = Command::new(env::var_os("CXX").unwrap_or_else(|| "c++".into()));
-            command.args(C_FLAGS).arg("-std=c++17").arg("-o");
-            command.arg(self.out.join(&target)).arg(source);
-            try_run(
-                command.args(["-Wl,--no-as-needed", &link]),
-                &self.out.join(&target),
-                &target,
-            );
-        }
-        self.linked("jemalloc", "libjemalloc.so.2");
-        self.linked("mimalloc", "libmimalloc.so.2");
-        let mut command = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        command.arg(self.source.join(format!("{source}.cpp")));
         command
-            .args(["--edition", "2024", "-g", "-C", "force-frame-pointers=yes"])
-            .args([
-                "--cfg",
-                "jemalloc",
-                "--check-cfg",
-                "cfg(jemalloc)",
-                "-C",
-                "link-arg=-l:libjemalloc.so.2",
-                "-o",
-            ])
-            .arg(self.out.join("leak-jemalloc"))
-            .arg(self.source.join("leak.rs"));
-        try_run(
-            &mut command,
-            &self.out.join("leak-jemalloc"),
-            "leak-jemalloc",
-        );
     }
 
-    /// A program that calls a library by its own names.
-    fn linked(&self, name: &str, library: &str) {
-        let mut command = self.c_compiler(name, &[]);
-        command.arg(self.source.join(format!("{name}.c")));
-        try_run(
-            command.arg(format!("-l:{library}")),
-            &self.out.join(name),
-            name,
-        );
+    fn cpp(&self, name: &str, flags: &[&str]) {
+        run(&mut self.cpp_compiler(name, flags));
     }
 
-    fn rust(&self, name: &str, source: &str, flags: &[&str]) {
+    fn rust_compiler(&self, name: &str, source: &str, flags: &[&str]) -> Command {
         let mut command = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
         command
             .args(["--edition", "2024", "-g", "-C", "force-frame-pointers=yes"])
             .args(flags)
             .arg("-o")
-            .arg(self.out.join(name));
-        run(command.arg(self.source.join(source)));
+            .arg(self.out.join(name))
+            .arg(self.source.join(source));
+        command
+    }
+
+    fn rust(&self, name: &str, source: &str, flags: &[&str]) {
+        run(&mut self.rust_compiler(name, source, flags));
+    }
+
+    /// Programs linked with allocators that are installed; others are not built. The libraries are named
+    /// by their files: what links programs to them need not be there.
+    fn allocators(&self) {
+        self.cpp("allocators", &[]);
+        self.cpp("allocators-static", &["-static"]);
+        for (name, library) in [
+            ("allocators-jemalloc", "-l:libjemalloc.so.2"),
+            ("allocators-tcmalloc", "-l:libtcmalloc_minimal.so.4"),
+            ("allocators-mimalloc", "-l:libmimalloc.so.2"),
+        ] {
+            let mut command = self.cpp_compiler(name, &["-Wl,--no-as-needed", library]);
+            try_run(&mut command, &self.out.join(name), name);
+        }
+        for (name, library) in [
+            ("jemalloc", "-l:libjemalloc.so.2"),
+            ("mimalloc", "-l:libmimalloc.so.2"),
+        ] {
+            self.optional(name, &format!("{name}.c"), &["-Wl,--no-as-needed", library]);
+        }
+        let over_jemalloc = [
+            "--cfg",
+            "jemalloc",
+            "--check-cfg",
+            "cfg(jemalloc)",
+            "-Clink-arg=-l:libjemalloc.so.2",
+        ];
+        let name = "leak-jemalloc";
+        let mut command = self.rust_compiler(name, "leak.rs", &over_jemalloc);
+        try_run(&mut command, &self.out.join(name), name);
     }
 
     fn own_allocator(&self) {

@@ -52,7 +52,6 @@ static __always_inline void trace(u64 address, u64 bytes, u32 is_alloc)
 		.bytes = bytes,
 		.is_alloc = is_alloc,
 	};
-
 	u64 task;
 
 	if (!trace_every_event)
@@ -101,16 +100,18 @@ static __always_inline bool is_wanted(u64 bytes)
 	return sample_every <= 1 || bpf_get_prandom_u32() % sample_every == 0;
 }
 
-static __always_inline void put_block(u32 allocator, u64 address, const struct kernel_block *block)
+/* Whether there was room for it. */
+static __always_inline bool put_block(u32 allocator, u64 address, const struct kernel_block *block)
 {
 	struct kernel_block_key key = key_of(allocator, address);
 
 	if (!bpf_map_update_elem(&blocks, &key, block, BPF_NOEXIST)) {
 		account_alloc(block->stack, block->bytes);
-		return;
+		return true;
 	}
 	COUNT(counters, KERNEL_LOST_ALLOCS);
 	COUNT_BY(counters, KERNEL_LOST_ALLOC_BYTES, block->bytes);
+	return false;
 }
 
 /* Whether memory that is handed out is to be recorded. */

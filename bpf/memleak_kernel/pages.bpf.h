@@ -26,12 +26,14 @@ static __always_inline u64 number_of(u64 page)
 /* What stays of a block is put down as a block of its own. */
 static __always_inline void put_piece(u64 number, u32 order, struct kernel_block *block)
 {
-	struct kernel_stack *stack = bpf_map_lookup_elem(&stacks, &block->stack);
+	struct kernel_stack *stack;
 
 	block->order = order;
 	block->bytes = (u64)page_bytes << order;
+	if (!put_block(PAGES, number, block))
+		return;
 	add(&blocks_of_order[order & 15], 1);
-	put_block(PAGES, number, block);
+	stack = bpf_map_lookup_elem(&stacks, &block->stack);
 	if (!stack)
 		return;
 	add(&stack->pieces, 1);
@@ -109,20 +111,25 @@ static __always_inline void enter_pages(void *ctx, u64 number, u32 order)
 static __always_inline void leave_pages(u64 number, u32 order, bool counts)
 {
 	struct kernel_block block;
+	bool is_part;
 
 	if (!enabled)
 		return;
-	if (known_order(number) > order || !take_block(PAGES, number, &block)) {
-		if (split_block(number, number, order) || leave_part(number, order))
-			trace(number, (u64)page_bytes << order, 0);
-		else if (counts)
-			COUNT(counters, KERNEL_UNTRACKED_FREES);
+	if (known_order(number) > order) {
+		is_part = split_block(number, number, order);
+	} else if (take_block(PAGES, number, &block)) {
+		account_free(block.stack, block.bytes);
+		trace(number, block.bytes, 0);
+		if (order)
+			add(&blocks_of_order[order & 15], -1);
 		return;
+	} else {
+		is_part = leave_part(number, order);
 	}
-	account_free(block.stack, block.bytes);
-	trace(number, block.bytes, 0);
-	if (order)
-		add(&blocks_of_order[order & 15], -1);
+	if (is_part)
+		trace(number, (u64)page_bytes << order, 0);
+	else if (counts)
+		COUNT(counters, KERNEL_UNTRACKED_FREES);
 }
 
 #endif

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-use crate::privilege::Privilege;
 use crate::setup::{self, Purpose};
 use crate::vm::kernels::{self, Kernel};
 use crate::workspace::Workspace;
@@ -44,13 +43,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
         };
         bail!("no benchmark is called `{}`; {others}", args.name);
     }
-    let variables = [("MEMTOOLS_BIN_DIR", directory.as_os_str())];
-    process::run(
-        Privilege::find()
-            .command_with_env(&program, &variables)?
-            .args(&args.arguments)
-            .current_dir(&workspace.root),
-    )?;
+    suite::run_built(workspace, &program, &args.arguments)?;
     Ok(ExitCode::SUCCESS)
 }
 

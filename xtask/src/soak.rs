@@ -4,11 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use crate::privilege::Privilege;
 use crate::setup::{self, Purpose};
 use crate::vm::kernels::{self, Kernel};
 use crate::workspace::Workspace;
-use crate::{process, suite, vm};
+use crate::{suite, vm};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -30,20 +29,13 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     }
     setup::prepare(&[Purpose::Test])?;
     suite::build_release(workspace)?;
-    let directory = workspace.release_dir();
-    let program = directory.join(&name);
+    let program = workspace.release_dir().join(&name);
     if !program.is_file() {
         bail!(
             "nothing to be soaked is called `{}`: memleak-kernel is",
             args.name
         );
     }
-    let variables = [("MEMTOOLS_BIN_DIR", directory.as_os_str())];
-    process::run(
-        Privilege::find()
-            .command_with_env(&program, &variables)?
-            .args(&args.arguments)
-            .current_dir(&workspace.root),
-    )?;
+    suite::run_built(workspace, &program, &args.arguments)?;
     Ok(ExitCode::SUCCESS)
 }

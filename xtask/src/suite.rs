@@ -1,7 +1,10 @@
 //! Building the suite.
 
+use std::path::Path;
+
 use anyhow::Result;
 
+use crate::privilege::Privilege;
 use crate::process;
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
@@ -32,6 +35,18 @@ pub fn build_release(workspace: &Workspace) -> Result<()> {
         workspace
             .cargo()
             .args(["build", "--workspace", "--release"]),
+    )
+}
+
+/// Runs a program that [`build_release`] has built, with root's rights, on the tools beside it.
+pub fn run_built(workspace: &Workspace, program: &Path, arguments: &[String]) -> Result<()> {
+    let directory = workspace.release_dir();
+    let variables = [("MEMTOOLS_BIN_DIR", directory.as_os_str())];
+    process::run(
+        Privilege::find()
+            .command_with_env(program, &variables)?
+            .args(arguments)
+            .current_dir(&workspace.root),
     )
 }
 

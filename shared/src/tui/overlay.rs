@@ -5,15 +5,28 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 
 use super::KeyEvent;
-use super::keys::{Common, KeyTable};
+use super::keys::{Common, KeyTable, Pressed};
 use super::popup::Popup;
 use super::prompt::{Answer, Prompt};
 use super::theme::Theme;
 
-/// What became of a key.
+/// What a key comes to in a view with an overlay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Taken {
+pub enum Routed<A> {
+    /// Nothing more: it means nothing, or what lies over the panes has taken it.
+    Done,
+    /// This is the filter now: it acts while it is typed.
+    Filter(String),
+    /// Something of the tool's own.
+    Own(A),
+    /// Something that all tools do.
+    Common(Common),
+}
+
+/// What became of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Taken {
     /// Nothing lies over the panes: the key is theirs.
     No,
     /// It was taken.
@@ -50,8 +63,19 @@ impl Overlay {
         self.prompt.is_some() || self.popup.is_some()
     }
 
+    /// Says what a key comes to, by the view's table, where nothing lies over the panes.
+    pub fn route<A: Copy>(&mut self, key: KeyEvent, keys: &KeyTable<A>) -> Routed<A> {
+        let pressed = keys.find(key);
+        match (self.on_key(key, pressed.and_then(Pressed::common)), pressed) {
+            (Taken::Filter(text), _) => Routed::Filter(text),
+            (Taken::No, Some(Pressed::Own(action))) => Routed::Own(action),
+            (Taken::No, Some(Pressed::Common(common))) => Routed::Common(common),
+            (Taken::Yes, _) | (Taken::No, None) => Routed::Done,
+        }
+    }
+
     /// Takes a key, which means `common` in the view's own table, if it means anything common.
-    pub fn on_key(&mut self, key: KeyEvent, common: Option<Common>) -> Taken {
+    fn on_key(&mut self, key: KeyEvent, common: Option<Common>) -> Taken {
         if let Some(prompt) = &mut self.prompt {
             return match prompt.on_key(key) {
                 Answer::Open => Taken::Filter(prompt.text()),
@@ -131,7 +155,14 @@ mod tests {
             common: super::super::keys::COMMON,
         };
         let mut overlay = Overlay::default();
+        let route = |code, overlay: &mut Overlay| {
+            overlay.route(KeyEvent::new(code, KeyModifiers::NONE), &KEYS)
+        };
+        let quit = Routed::Common(Common::Quit);
+        assert_eq!(route(KeyCode::Char('q'), &mut overlay), quit);
+        assert_eq!(route(KeyCode::Char('!'), &mut overlay), Routed::Done);
         overlay.help("tool", &KEYS, &Theme::new(false, Glyphs::Ascii));
+        assert_eq!(route(KeyCode::Down, &mut overlay), Routed::Done);
         let down = Some(Common::Move(Move::Down));
         assert_eq!(press(&mut overlay, KeyCode::Down, down), Taken::Yes);
         assert!(overlay.is_open());

@@ -8,8 +8,8 @@ mod picture;
 use std::time::Instant;
 
 use memtools::tui::filter::Filter;
-use memtools::tui::keys::{Common, Pressed};
-use memtools::tui::overlay::{Overlay, Taken};
+use memtools::tui::keys::Common;
+use memtools::tui::overlay::{Overlay, Routed};
 use memtools::tui::own_cost::{Cost, OwnCost};
 use memtools::tui::status::Notice;
 use memtools::tui::table::{Change, TableState};
@@ -212,19 +212,11 @@ impl App for View {
 
     fn on_key(&mut self, key: KeyEvent) -> Flow {
         self.refresh();
-        let pressed = KEYS.find(key);
-        match self.overlay.on_key(key, pressed.and_then(Pressed::common)) {
-            Taken::No => {}
-            Taken::Yes => return Flow::Continue,
-            Taken::Filter(text) => {
-                self.set_filter(&text);
-                return Flow::Continue;
-            }
-        }
-        match pressed {
-            Some(Pressed::Own(action)) => self.do_own(action),
-            Some(Pressed::Common(common)) => return self.do_common(common),
-            None => {}
+        match self.overlay.route(key, &KEYS) {
+            Routed::Done => {}
+            Routed::Filter(text) => self.set_filter(&text),
+            Routed::Own(action) => self.do_own(action),
+            Routed::Common(common) => return self.do_common(common),
         }
         Flow::Continue
     }

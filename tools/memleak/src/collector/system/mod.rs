@@ -69,11 +69,11 @@ impl System {
         let now = Instant::now();
         let mut system = Self {
             notes: notes(&programs, wanted),
+            names: Names::new(programs.allocators, options.max_stack_depth),
             programs,
             options: options.clone(),
             charge,
             cgroups: (charge == Some(Charge::Cgroup)).then(|| cgroup::Names::new(is_memory_v1)),
-            names: Names::default(),
             events,
             slots: HashMap::new(),
             stacks: Vec::new(),
@@ -234,7 +234,6 @@ impl System {
         let new: Vec<&abi::Stack> = new.map(|(_, stack)| &**stack).collect();
         self.names.look_up(&new);
         let cgroups = self.name_cgroups(&new);
-        let traced = self.programs.allocators;
         let mut found = Vec::with_capacity(read.len());
         for (hash, stack) in read {
             let next = self.stacks.len() as u32;
@@ -251,10 +250,7 @@ impl System {
                         ))
                     }
                 };
-                let mut named = self.names.stack(&stack, owner, traced);
-                Arc::make_mut(&mut named.0).is_truncated =
-                    stack.depth >= self.options.max_stack_depth;
-                self.stacks.push(named);
+                self.stacks.push(self.names.stack(&stack, owner));
             }
             found.push((slot, stack));
         }

@@ -10,13 +10,26 @@ use crate::cli::Allocators;
 use crate::snapshot::{Class, Stack};
 
 /// Names that were asked for.
-#[derive(Default)]
 pub struct Names {
+    /// What is traced.
+    traced: Allocators,
+    /// How many frames of a stack are kept.
+    max_depth: u32,
     known: HashMap<u64, Arc<Location>>,
     owners: HashMap<(&'static str, String), Arc<Location>>,
 }
 
 impl Names {
+    /// None yet.
+    pub fn new(traced: Allocators, max_depth: u32) -> Self {
+        Self {
+            traced,
+            max_depth,
+            known: HashMap::new(),
+            owners: HashMap::new(),
+        }
+    }
+
     /// Looks up all that is not known yet: the kernel's table of symbols is read for it.
     pub fn look_up(&mut self, stacks: &[&abi::Stack]) {
         let addresses = stacks.iter().flat_map(|stack| frames_of(stack));
@@ -48,7 +61,6 @@ impl Names {
         &mut self,
         stack: &abi::Stack,
         owner: Option<(&'static str, String)>,
-        traced: Allocators,
     ) -> (Arc<Stack>, Class) {
         let frames = frames_of(stack).iter();
         let mut locations: Vec<Arc<Location>> = frames
@@ -66,7 +78,7 @@ impl Names {
             abi::SLAB => Class::Slab,
             abi::PERCPU => Class::Percpu,
             abi::VMALLOC => Class::Vmalloc,
-            _ if has(&|symbol| is_of_allocator(symbol, traced)) => Class::Backing,
+            _ if has(&|symbol| is_of_allocator(symbol, self.traced)) => Class::Backing,
             _ => Class::Pages,
         };
         if let Some((kind, name)) = owner {
@@ -79,7 +91,7 @@ impl Names {
         }
         let stack = Stack {
             locations,
-            is_truncated: false,
+            is_truncated: stack.depth >= self.max_depth,
             is_cut: false,
         };
         (Arc::new(stack), class)
@@ -165,8 +177,8 @@ mod tests {
         vmalloc: true,
     };
 
-    fn names(functions: &[&str]) -> (Names, abi::Stack) {
-        let mut names = Names::default();
+    fn names(functions: &[&str], traced: Allocators) -> (Names, abi::Stack) {
+        let mut names = Names::new(traced, 4);
         let mut stack = abi::Stack {
             allocator: abi::PAGES as u32,
             depth: functions.len() as u32,
@@ -201,28 +213,34 @@ mod tests {
 
     #[test]
     fn pages_of_other_allocators_are_no_class_of_their_own() {
-        let (mut known, stack) = names(&["__alloc_pages", "allocate_slab", "kmalloc", "f"]);
-        assert_eq!(known.stack(&stack, None, ALL).1, Class::Backing);
+        let of_slab = ["__alloc_pages", "allocate_slab", "kmalloc", "f"];
+        let (mut known, stack) = names(&of_slab, ALL);
+        let (named, class) = known.stack(&stack, None);
+        assert_eq!(class, Class::Backing);
+        assert!(named.is_truncated);
         let only_pages = Allocators { slab: false, ..ALL };
-        assert_eq!(known.stack(&stack, None, only_pages).1, Class::Pages);
-        let (mut known, stack) = names(&["__alloc_pages", "f"]);
-        assert_eq!(known.stack(&stack, None, ALL).1, Class::Pages);
+        let (mut known, stack) = names(&of_slab, only_pages);
+        assert_eq!(known.stack(&stack, None).1, Class::Pages);
+        let (mut known, stack) = names(&["__alloc_pages", "f"], ALL);
+        let (named, class) = known.stack(&stack, None);
+        assert_eq!(class, Class::Pages);
+        assert!(!named.is_truncated);
     }
 
     #[test]
     fn a_stack_begins_where_memory_is_asked_for_and_ends_with_its_owner() {
-        let (mut known, stack) = names(&["bpf_prog_1_x", "bpf_trace_run5", "kmalloc", "f"]);
+        let (mut known, stack) = names(&["bpf_prog_1_x", "bpf_trace_run5", "kmalloc", "f"], ALL);
         let owner = || Some(("process", "nginx".to_owned()));
-        let (named, _) = known.stack(&stack, owner(), ALL);
+        let (named, _) = known.stack(&stack, owner());
         assert_eq!(shown(&named), ["kmalloc", "f", "nginx"]);
-        let (again, _) = known.stack(&stack, owner(), ALL);
+        let (again, _) = known.stack(&stack, owner());
         assert!(Arc::ptr_eq(&named.locations[2], &again.locations[2]));
     }
 
     #[test]
     fn nobody_is_charged_for_an_interrupt() {
-        let (mut known, stack) = names(&["kmalloc", "f", "__do_softirq", "g"]);
-        let (named, _) = known.stack(&stack, Some(("process", "nginx".to_owned())), ALL);
+        let (mut known, stack) = names(&["kmalloc", "f", "__do_softirq", "g"], ALL);
+        let (named, _) = known.stack(&stack, Some(("process", "nginx".to_owned())));
         assert_eq!(shown(&named).last(), Some(&"(interrupt)"));
     }
 }

@@ -81,11 +81,7 @@ impl Programs {
         match outcome {
             Err(error) if ways.has_kprobe => {
                 let mut programs = start(&without_functions(ways))?;
-                let why = std::iter::successors(Some(&error as &dyn std::error::Error), |error| {
-                    error.source()
-                });
-                let why: Vec<String> = why.map(ToString::to_string).collect();
-                programs.why_no_functions = Some(why.join(": "));
+                programs.why_no_functions = Some(format!("{:#}", anyhow::Error::new(error)));
                 Ok(programs)
             }
             outcome => outcome,
