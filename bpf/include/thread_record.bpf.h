@@ -3,12 +3,19 @@
  * What is remembered of each thread: in the task itself where the kernel lets such programs have
  * task storage, else in a table by TID. A record has no more than 8 KiB: task storage refuses
  * larger ones on 7.2.
+ *
+ * Task storage is refused to a thread while another one has been preempted inside of it on the same
+ * CPU (one guard for each CPU, before 6.19): such a thread has its record in the table.
  */
 #ifndef MEMTOOLS_THREAD_RECORD_BPF_H
 #define MEMTOOLS_THREAD_RECORD_BPF_H
 
+#include "atomic.h"
+
 /* Whether records are kept in the tasks themselves (task storage in such programs: 5.12). */
 const volatile u32 has_task_storage = 0;
+/* Records that are in tables. */
+u64 tabled_records = 0;
 
 enum {
 	/* On each CPU the idle task has the number 0. */
@@ -55,53 +62,58 @@ static __always_inline bool is_exiting(void)
                                                                                                    \
 	static const TYPE new_##NAME;                                                              \
                                                                                                    \
+	static __always_inline TYPE *tabled_##NAME(u32 thread)                                     \
+	{                                                                                          \
+		if (!READ_ONCE(tabled_records))                                                    \
+			return NULL;                                                               \
+		return bpf_map_lookup_elem(&NAME##_by_thread, &thread);                            \
+	}                                                                                          \
+                                                                                                   \
 	static __always_inline TYPE *begin_##NAME(u32 thread)                                      \
 	{                                                                                          \
 		if (is_exiting())                                                                  \
 			return NULL;                                                               \
-		bpf_map_update_elem(&NAME##_by_thread, &thread, &new_##NAME, BPF_NOEXIST);         \
+		if (!bpf_map_update_elem(&NAME##_by_thread, &thread, &new_##NAME, BPF_NOEXIST))    \
+			add(&tabled_records, 1);                                                   \
 		return bpf_map_lookup_elem(&NAME##_by_thread, &thread);                            \
-	}                                                                                          \
-                                                                                                   \
-	static __always_inline TYPE *own_##NAME(void)                                              \
-	{                                                                                          \
-		TYPE *__own;                                                                       \
-		u32 thread;                                                                        \
-                                                                                                   \
-		if (has_task_storage)                                                              \
-			return bpf_task_storage_get(&NAME, bpf_get_current_task_btf(), 0,          \
-						    BPF_LOCAL_STORAGE_GET_F_CREATE);               \
-		thread = this_thread();                                                            \
-		__own = bpf_map_lookup_elem(&NAME##_by_thread, &thread);                           \
-		return __own ?: begin_##NAME(thread);                                              \
 	}                                                                                          \
                                                                                                    \
 	static __always_inline TYPE *known_##NAME(void)                                            \
 	{                                                                                          \
-		u32 thread;                                                                        \
+		TYPE *__own = tabled_##NAME(this_thread());                                        \
                                                                                                    \
-		if (has_task_storage)                                                              \
-			return bpf_task_storage_get(&NAME, bpf_get_current_task_btf(), 0, 0);      \
-		thread = this_thread();                                                            \
-		return bpf_map_lookup_elem(&NAME##_by_thread, &thread);                            \
+		if (has_task_storage && !__own)                                                    \
+			__own = bpf_task_storage_get(&NAME, bpf_get_current_task_btf(), 0, 0);     \
+		return __own;                                                                      \
+	}                                                                                          \
+                                                                                                   \
+	static __always_inline TYPE *own_##NAME(void)                                              \
+	{                                                                                          \
+		u32 thread = this_thread();                                                        \
+		TYPE *__own = tabled_##NAME(thread);                                               \
+                                                                                                   \
+		if (has_task_storage && !__own)                                                    \
+			__own = bpf_task_storage_get(&NAME, bpf_get_current_task_btf(), 0,         \
+						     BPF_LOCAL_STORAGE_GET_F_CREATE);              \
+		return __own ?: begin_##NAME(thread);                                              \
 	}                                                                                          \
                                                                                                    \
 	static __always_inline TYPE *NAME##_of(struct task_struct *task)                           \
 	{                                                                                          \
-		u32 thread;                                                                        \
+		TYPE *__own = tabled_##NAME(task->pid);                                            \
                                                                                                    \
-		if (has_task_storage)                                                              \
-			return bpf_task_storage_get(&NAME, task, 0, 0);                            \
-		thread = task->pid;                                                                \
-		return bpf_map_lookup_elem(&NAME##_by_thread, &thread);                            \
+		if (has_task_storage && !__own)                                                    \
+			__own = bpf_task_storage_get(&NAME, task, 0, 0);                           \
+		return __own;                                                                      \
 	}                                                                                          \
                                                                                                    \
 	static __always_inline void end_##NAME(void)                                               \
 	{                                                                                          \
 		u32 thread = this_thread();                                                        \
                                                                                                    \
-		if (!has_task_storage)                                                             \
-			bpf_map_delete_elem(&NAME##_by_thread, &thread);                           \
+		if (READ_ONCE(tabled_records) &&                                                   \
+		    !bpf_map_delete_elem(&NAME##_by_thread, &thread))                              \
+			add(&tabled_records, -1);                                                  \
 	}                                                                                          \
                                                                                                    \
 	static __always_inline void rename_##NAME(u32 before)                                      \
@@ -109,9 +121,10 @@ static __always_inline bool is_exiting(void)
 		u32 thread = this_thread();                                                        \
 		TYPE *__own;                                                                       \
                                                                                                    \
-		if (has_task_storage || before == thread)                                          \
+		if (before == thread)                                                              \
 			return;                                                                    \
-		__own = bpf_map_lookup_elem(&NAME##_by_thread, &before);                           \
+		end_##NAME();                                                                      \
+		__own = tabled_##NAME(before);                                                     \
 		if (!__own)                                                                        \
 			return;                                                                    \
 		bpf_map_update_elem(&NAME##_by_thread, &thread, __own, BPF_ANY);                   \

@@ -199,11 +199,10 @@ impl Loaded {
         if self.has_task_storage {
             maps.calls.reuse_fd(base.calls.as_fd())?;
             maps.details.reuse_fd(base.details.as_fd())?;
-        } else {
-            let (calls, details) = (&base.calls_by_thread, &base.details_by_thread);
-            maps.calls_by_thread.reuse_fd(calls.as_fd())?;
-            maps.details_by_thread.reuse_fd(details.as_fd())?;
         }
+        let (calls, details) = (&base.calls_by_thread, &base.details_by_thread);
+        maps.calls_by_thread.reuse_fd(calls.as_fd())?;
+        maps.details_by_thread.reuse_fd(details.as_fd())?;
         if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
             rodata.has_one_function = self.has_one_function.into();
         }
@@ -339,6 +338,8 @@ fn open(
     /// A thread's record takes 5 KiB where the table is there at once, its details 7 KiB.
     const THREADS: u32 = 2048;
     const THREADS_IN_KERNEL: u32 = 8192;
+    /// Threads to which the kernel refuses task storage, at a time.
+    const REFUSED_THREADS: u32 = 64;
     let opening = |source| KernelError::new("opening funclatency's BPF programs", source);
     // The skeleton borrows its object for as long as it lives, and is handed about.
     let object: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
@@ -348,10 +349,10 @@ fn open(
     if let Some(bss) = open.maps.bss_data.as_deref_mut() {
         bss.text_ranges[0].end = TEXT_ANYWHERE;
     }
-    let threads = if way.is_kernel() {
-        THREADS_IN_KERNEL
-    } else {
-        THREADS
+    let threads = match has_task_storage {
+        true => REFUSED_THREADS,
+        false if way.is_kernel() => THREADS_IN_KERNEL,
+        false => THREADS,
     };
     let detailed = if wanted.wants_slow() { threads } else { 1 };
     let maps = &mut open.maps;
@@ -362,7 +363,6 @@ fn open(
         (&mut maps.calls_by_thread, threads),
         (&mut maps.details_by_thread, detailed),
     ] {
-        map.set_autocreate(!has_task_storage).map_err(opening)?;
         map.set_max_entries(threads).map_err(opening)?;
     }
     let Some(rodata) = open.maps.rodata_data.as_deref_mut() else {

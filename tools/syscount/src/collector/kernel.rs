@@ -125,7 +125,6 @@ impl Loaded {
 
 /// Whether a program is loaded.
 fn is_needed(program: &str, wanted: &Wanted, ways: Ways) -> bool {
-    let has_records = wanted.times && !ways.has_task_storage;
     let enters = wanted.times || !wanted.only_errors || wanted.waits_for_exec;
     let leaves = wanted.times || wanted.only_errors || wanted.by_errno;
     let is_raw = ways.hook != Hook::Tracepoint;
@@ -136,9 +135,9 @@ fn is_needed(program: &str, wanted: &Wanted, ways: Ways) -> bool {
         "on_leave_record" => leaves && !is_raw,
         "on_fork" => wanted.follows && is_raw,
         "on_fork_record" => wanted.follows && !is_raw,
-        "on_exit" => (wanted.follows || has_records) && is_raw,
-        "on_exit_record" => (wanted.follows || has_records) && !is_raw,
-        "on_exec" => has_records,
+        "on_exit" => (wanted.follows || wanted.times) && is_raw,
+        "on_exit_record" => (wanted.follows || wanted.times) && !is_raw,
+        "on_exec" => wanted.times,
         "list_threads" => wanted.times,
         _ => false,
     }
@@ -154,15 +153,20 @@ fn load(wanted: &Wanted, ways: Ways) -> Result<Loaded, KernelError> {
     set_up(&mut open, wanted, ways);
     let maps = &mut open.maps;
     let is_keyed = wanted.by != By::Call && wanted.by != By::Errno;
-    let has_records = wanted.times && !ways.has_task_storage;
     for (map, is_there) in [
         (&mut maps.record, wanted.times && ways.has_task_storage),
-        (&mut maps.record_by_thread, has_records),
+        (&mut maps.record_by_thread, wanted.times),
         (&mut maps.cells, wanted.times || wanted.by_errno),
         (&mut maps.names, is_keyed),
         (&mut maps.family, wanted.follows),
     ] {
         map.set_autocreate(is_there).map_err(loading)?;
+    }
+    if ways.has_task_storage {
+        /// Threads to which the kernel refuses task storage, at a time.
+        const REFUSED_THREADS: u32 = 1024;
+        let records = &mut maps.record_by_thread;
+        records.set_max_entries(REFUSED_THREADS).map_err(loading)?;
     }
     let cpus = libbpf_rs::num_possible_cpus().map_err(loading)?;
     maps.calls.set_max_entries(cpus as u32).map_err(loading)?;
