@@ -111,8 +111,7 @@ static __always_inline bool is_exiting(void)
 	{                                                                                          \
 		u32 thread = this_thread();                                                        \
                                                                                                    \
-		if (READ_ONCE(tabled_records) &&                                                   \
-		    !bpf_map_delete_elem(&NAME##_by_thread, &thread))                              \
+		if (READ_ONCE(tabled_records) && !bpf_map_delete_elem(&NAME##_by_thread, &thread)) \
 			add(&tabled_records, -1);                                                  \
 	}                                                                                          \
                                                                                                    \

@@ -137,8 +137,7 @@ fn is_needed(program: &str, wanted: &Wanted, ways: Ways) -> bool {
         "on_fork_record" => wanted.follows && !is_raw,
         "on_exit" => (wanted.follows || wanted.times) && is_raw,
         "on_exit_record" => (wanted.follows || wanted.times) && !is_raw,
-        "on_exec" => wanted.times,
-        "list_threads" => wanted.times,
+        "on_exec" | "list_threads" => wanted.times,
         _ => false,
     }
 }
