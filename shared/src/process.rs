@@ -105,6 +105,31 @@ pub(crate) fn fields_behind_name(stat: &str) -> Option<SplitWhitespace<'_>> {
     Some(stat[stat.rfind(')')? + 1..].split_whitespace())
 }
 
+/// Lets this process have as many files open as the system allows.
+pub fn allow_many_files() {
+    let most = fs::read_to_string("/proc/sys/fs/nr_open").ok();
+    let most = most.and_then(|text| text.trim().parse().ok());
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: a plain system call that fills our own structure.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return;
+    }
+    let tries = [most.unwrap_or(limit.rlim_max), limit.rlim_max];
+    for most in tries {
+        let wanted = libc::rlimit {
+            rlim_cur: most,
+            rlim_max: most.max(limit.rlim_max),
+        };
+        // SAFETY: as above.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) } == 0 {
+            return;
+        }
+    }
+}
+
 /// Which process made this one, or has adopted it.
 pub fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;

@@ -128,11 +128,12 @@ pub fn grouped(number: u64) -> String {
 
 /// A count and its noun: `1 block`, `1,234 blocks`.
 pub fn counted(number: u64, noun: &str) -> String {
-    format!(
-        "{} {noun}{}",
-        grouped(number),
-        if number == 1 { "" } else { "s" }
-    )
+    let ending = match number {
+        1 => "",
+        _ if noun.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{} {noun}{ending}", grouped(number))
 }
 
 /// A duration in its largest useful unit: `350 ms`, `12.3 s`, `4 min 5 s`.

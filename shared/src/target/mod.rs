@@ -8,8 +8,10 @@ pub mod libraries;
 pub mod mapping_events;
 pub mod mappings;
 pub mod object;
+mod perf_records;
 pub mod placement;
 mod process;
+pub mod process_events;
 pub mod returns;
 mod rooted;
 

@@ -10,7 +10,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use memtools::cli::{UserError, usage_line};
 use memtools::output::human_bytes;
 
-use crate::collector::LEAST_MEMORY;
+use crate::collector::{Choice, Filter, LEAST_MEMORY};
 use crate::snapshot::Class;
 use memtools::cli::values::{parse_bytes, parse_percent, parse_pid, parse_seconds};
 pub use replay::{Diff, Show};
@@ -35,6 +35,8 @@ Examples:
   memleak -p 1234 --explain    which probes would be used, and what they cost
   memleak                      the kernel's own memory: slab, pages, per-CPU memory, vmalloc
   memleak --slab --by comm     its slab objects, with the processes that asked for them
+  memleak --follow -- make -j4     a program and all that it starts
+  memleak --comm nginx         every nginx, those that are started later among them
 
 Exit codes: 0; the command's own, or 128 and its signal; 1 the system failed; 2 bad input;
 23 more than --fail-above; 126 and 127 the command cannot be executed, or is not there.";
@@ -53,9 +55,29 @@ Examples:
 #[command(args_override_self = true)] // the last one holds, as with bcc
 #[allow(clippy::struct_excessive_bools)] // a command line is a set of switches
 pub struct Cli {
-    /// Trace the process with this PID
-    #[arg(short, long, value_name = "PID", value_parser = parse_pid, allow_negative_numbers = true)]
-    pub pid: Option<u32>,
+    /// Trace the process with this PID; given several times, or as 12,34, several
+    #[arg(short, long, value_name = "PID", value_parser = parse_pid, allow_negative_numbers = true, value_delimiter = ',')]
+    pub pid: Vec<u32>,
+
+    /// Trace the children too, those that are there and those that come, each with its own programs
+    #[arg(long)]
+    pub follow: bool,
+
+    /// Trace the processes that are called so, now or later
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["pid", "command", "run"])]
+    comm: Option<String>,
+
+    /// Trace the processes in this cgroup, and below it, now or later
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["pid", "command", "run"])]
+    cgroup: Option<PathBuf>,
+
+    /// Trace the processes in this container, now or later: its ID, or the beginning of it
+    #[arg(long, value_name = "ID", conflicts_with_all = ["pid", "command", "run"])]
+    container: Option<String>,
+
+    /// Of several processes, trace so many at a time
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_processes: u32,
 
     /// Run a command (split at blanks) and trace it; `-- COMMAND ARG…` takes any arguments
     #[arg(short, long, value_name = "CMD", conflicts_with_all = ["pid", "run"])]
@@ -145,12 +167,14 @@ pub struct Cli {
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_STACK_DEPTH)))]
     pub perf_max_stack_depth: u32,
 
-    /// How many different stacks can be kept (1 KiB each)
-    #[arg(long, value_name = "N", default_value_t = 10240, value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
-    pub stack_storage_size: u32,
+    /// How many different stacks can be kept (1 KiB each) [default: 10240; 2048 for each of several
+    /// processes]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
+    pub stack_storage_size: Option<u32>,
 
     /// How many live blocks can be kept at least: up to about 110 bytes each, taken as they come
-    /// [default: 1048576; 262144 before Linux 6.1, where all of it is taken at once]
+    /// [default: 1048576; 262144 before Linux 6.1, where all of it is taken at once; 100000 for each
+    /// of several processes]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500_000_000))]
     pub max_allocs: Option<u32>,
 
@@ -296,6 +320,8 @@ pub enum Subject {
     Kernel(Allocators),
     /// A process that runs already.
     Process(u32),
+    /// Several, or those that will be there.
+    Processes(Choice),
     /// A command of our own.
     Command(Vec<OsString>),
 }
@@ -387,8 +413,25 @@ impl Cli {
 
     /// What is traced.
     pub fn subject(&self) -> Result<Subject, UserError> {
-        if let Some(pid) = self.pid {
-            return Ok(Subject::Process(pid));
+        let filter = Filter {
+            comm: self.comm.clone(),
+            cgroup: self.cgroup.clone(),
+            container: self.container.clone(),
+        };
+        let is_one = filter.is_empty() && !self.follow;
+        match self.pid[..] {
+            [pid] if is_one => return Ok(Subject::Process(pid)),
+            [] if filter.is_empty() => {}
+            _ => {
+                let mut pids = self.pid.clone();
+                pids.sort_unstable();
+                pids.dedup();
+                return Ok(Subject::Processes(Choice {
+                    pids,
+                    filter,
+                    follows: self.follow,
+                }));
+            }
         }
         let words: Vec<OsString> = match &self.command {
             Some(command) => command.split_whitespace().map(OsString::from).collect(),
@@ -430,21 +473,31 @@ impl Cli {
             (self.user.is_some(), "--user"),
             (self.max_overhead.is_some(), "--max-overhead"),
             (self.explain, "--explain"),
+            (self.follow, "--follow"),
         ];
         let (flags, what) = if is_kernel {
             (
-                of_processes,
+                &of_processes[..],
                 "a process: name one with -p PID, or a program with -- COMMAND",
             )
         } else {
             (
-                of_kernel,
+                &of_kernel[..],
                 "the kernel's memory: leave it out, or leave out the process",
             )
         };
         match flags.iter().find(|(is_given, _)| *is_given) {
             Some((_, flag)) => Err(UserError::usage(format!("{flag} is about {what}"))),
             None => Ok(()),
+        }
+    }
+
+    /// Whether several processes are traced.
+    pub fn is_about_several(&self) -> bool {
+        match self.subject() {
+            Ok(Subject::Processes(_)) => true,
+            Ok(Subject::Command(_)) => self.follow,
+            _ => false,
         }
     }
 
@@ -472,7 +525,18 @@ impl Cli {
                 human_bytes(LEAST_MEMORY)
             )));
         }
-        if self.user.is_some() && self.pid.is_some() {
+        if self.explain && matches!(self.subject()?, Subject::Processes(_)) {
+            return Err(UserError::usage(
+                "--explain is about one process: name it with -p PID",
+            ));
+        }
+        if let Some("") = self.comm.as_deref() {
+            return Err(UserError::usage("--comm names no process"));
+        }
+        if self.container.as_deref() == Some("") {
+            return Err(UserError::usage("--container names no container"));
+        }
+        if self.user.is_some() && !self.pid.is_empty() {
             return Err(UserError::usage(
                 "--user is for a command: use it with -- COMMAND",
             ));

@@ -96,6 +96,8 @@ pub fn named_after(ledger: &Ledger) -> Exports {
     };
     let whose = if moment.is_of_kernel() {
         "kernel".to_owned()
+    } else if moment.pid == 0 {
+        "processes".to_owned()
     } else {
         moment.pid.to_string()
     };

@@ -101,6 +101,7 @@ pub fn snapshot(stacks: Vec<StackAccount>) -> Snapshot {
             cpu_percent: Some(1.25),
         },
         loss: Loss::default(),
+        processes: None,
     };
     Snapshot { moment, stacks }
 }

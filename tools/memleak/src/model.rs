@@ -1,12 +1,14 @@
 //! What was found: rows with their names and figures, and their order. Pure: no I/O, no clock.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use memtools::stacks::{Frame, StackId, StackTable};
 
 use crate::cli::SortKey;
 use crate::recent::Recent;
-use crate::snapshot::{Amount, Class, Moment};
+use crate::snapshot::{Amount, Class, Moment, ProcessFigures};
 use crate::suppressions::{Suppressions, Tally};
 use crate::update::{RowFigures, RowId, Update};
 use memtools::score::{Evidence, Score, score};
@@ -223,6 +225,45 @@ impl Ledger {
         self.stacks.frames(row.stack)
     }
 
+    /// Whose a row is, where there are several.
+    pub fn process_of(&self, row: &Row) -> Option<&ProcessFigures> {
+        let processes = self.moment.as_ref()?.processes.as_ref()?;
+        let name = self.frames(row).next_back()?.symbol.as_deref()?;
+        // The later one of two with one PID and name.
+        let mut list = processes.list.iter().rev();
+        list.find(|process| process.label() == name)
+    }
+
+    /// All processes, where there are several, with what can be leaked of each: the largest first.
+    pub fn processes(&self) -> Vec<(&ProcessFigures, Amount)> {
+        let processes = self
+            .moment
+            .as_ref()
+            .and_then(|moment| moment.processes.as_ref());
+        let list = processes.map_or(&[][..], |processes| &processes.list);
+        let mut live: HashMap<&str, Amount> = HashMap::new();
+        let rows = self
+            .rows
+            .iter()
+            .filter(|row| !list.is_empty() && row.class.can_leak());
+        for row in rows.filter(|row| row.suppressed_by.is_none()) {
+            if let Some(name) = self
+                .frames(row)
+                .next_back()
+                .and_then(|f| f.symbol.as_deref())
+            {
+                live.entry(name).or_default().add(row.figures.live);
+            }
+        }
+        let mut all: Vec<(&ProcessFigures, Amount)> = list
+            .iter()
+            .rev()
+            .map(|process| (process, live.remove(&*process.label()).unwrap_or_default()))
+            .collect();
+        all.sort_by_key(|(process, live)| (Reverse(live.bytes), process.pid));
+        all
+    }
+
     /// The age of a row's oldest live block.
     pub fn oldest(&self, row: &Row) -> Option<Duration> {
         row.oldest(self.moment.as_ref()?)
@@ -264,7 +305,13 @@ impl Ledger {
 
     /// Outer frames of the row are missing.
     pub fn is_incomplete(&self, row: &Row) -> bool {
-        row.figures.is_incomplete || !row.class.is_of_kernel() && !reaches_start(self.frames(row))
+        if row.figures.is_incomplete || row.class.is_of_kernel() {
+            return row.figures.is_incomplete;
+        }
+        // The outermost one is the process.
+        let is_owned = self.process_of(row).is_some();
+        let own = self.frames(row).len() - usize::from(is_owned);
+        !reaches_start(self.stacks.frames(row.stack).take(own))
     }
 
     /// The rows that are there, in order; `None` before the first update.

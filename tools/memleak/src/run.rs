@@ -207,5 +207,12 @@ fn conclude(cli: &Cli, end: &End) -> Result<u8> {
 
 /// Whether there may be live memory that the total does not have.
 fn hides_memory(loss: &Loss) -> bool {
-    loss.allocs + loss.missed_returns + loss.threads + loss.mapping_events + loss.blind_ms > 0
+    loss.allocs
+        + loss.missed_returns
+        + loss.threads
+        + loss.mapping_events
+        + loss.blind_ms
+        + loss.late_processes
+        + loss.unseen_processes
+        > 0
 }

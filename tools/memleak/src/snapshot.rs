@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use memtools::output::as_hex;
+use memtools::output::{as_hex, counted};
 use memtools::process::Resident;
 use memtools::symbols::Location;
 
@@ -223,6 +223,12 @@ pub struct Loss {
     /// it was one of too many at once.
     #[serde(skip_serializing_if = "is_zero")]
     pub skipped_events: u64,
+    /// Processes that ran for a while before their probes were in.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub late_processes: u64,
+    /// Processes that ended before, or could not be traced.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unseen_processes: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so
@@ -245,6 +251,44 @@ impl Loss {
             + self.skipped_execs
             + self.text_mappings
             + self.skipped_events
+            + self.late_processes
+            + self.unseen_processes
+    }
+
+    /// Adds what another process has lost.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            allocs,
+            alloc_bytes,
+            missed_frees,
+            missed_returns,
+            stacks,
+            truncated_stacks,
+            threads,
+            mapping_events,
+            trace_events,
+            blind_ms,
+            skipped_execs,
+            text_mappings,
+            skipped_events,
+            late_processes,
+            unseen_processes,
+        } = other;
+        self.allocs += allocs;
+        self.alloc_bytes += alloc_bytes;
+        self.missed_frees += missed_frees;
+        self.missed_returns += missed_returns;
+        self.stacks += stacks;
+        self.truncated_stacks += truncated_stacks;
+        self.threads += threads;
+        self.mapping_events += mapping_events;
+        self.trace_events += trace_events;
+        self.blind_ms += blind_ms;
+        self.skipped_execs += skipped_execs;
+        self.text_mappings += text_mappings;
+        self.skipped_events += skipped_events;
+        self.late_processes += late_processes;
+        self.unseen_processes += unseen_processes;
     }
 }
 
@@ -267,6 +311,44 @@ pub struct ResidentChange {
     pub at_attach: Option<Resident>,
     /// Now, or when it was last there.
     pub now: Option<Resident>,
+}
+
+/// One of several processes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessFigures {
+    /// Which.
+    pub pid: u32,
+    /// Its name, not yet cleaned.
+    pub comm: String,
+    /// Whether it has ended.
+    pub has_ended: bool,
+    /// Allocations since its probes went in.
+    pub allocs: u64,
+    /// Frees.
+    pub frees: u64,
+    /// How long its program had run before they were in, if it began under our eyes.
+    pub late: Option<Duration>,
+}
+
+impl ProcessFigures {
+    /// What the outermost frame of its stacks is called; not yet cleaned.
+    pub fn label(&self) -> String {
+        process_label(&self.comm, self.pid)
+    }
+}
+
+/// A process for people.
+pub fn process_label(comm: &str, pid: u32) -> String {
+    format!("{comm} (PID {pid})")
+}
+
+/// All processes that are, or were, under observation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Processes {
+    /// By what they were chosen; not yet cleaned.
+    pub chosen_by: String,
+    /// Each of them: those that have ended first, else by PID.
+    pub list: Vec<ProcessFigures>,
 }
 
 /// What holds for the whole process at one moment.
@@ -296,20 +378,26 @@ pub struct Moment {
     pub load: ProbeLoad,
     /// What is missing.
     pub loss: Loss,
+    /// With several processes: which. The outermost frame of each stack names its process then.
+    pub processes: Option<Processes>,
 }
 
 impl Moment {
     /// Whether it is the kernel's memory, and no process's.
     pub fn is_of_kernel(&self) -> bool {
-        self.pid == 0
+        self.pid == 0 && self.processes.is_none()
     }
 
     /// Whose memory it is, for people; not yet cleaned.
     pub fn subject(&self) -> String {
+        if let Some(processes) = &self.processes {
+            let count = counted(processes.list.len() as u64, "process");
+            return format!("{} ({count})", processes.chosen_by);
+        }
         if self.is_of_kernel() {
             "the kernel".to_owned()
         } else {
-            format!("{} (PID {})", self.comm, self.pid)
+            process_label(&self.comm, self.pid)
         }
     }
 }

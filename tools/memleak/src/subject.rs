@@ -1,21 +1,27 @@
 //! What is traced, made ready: a process that runs, a command behind its gate, or the kernel.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use memtools::attach::{self, Uprobes, has_seccomp_filter, return_probes_harm_seccomp};
 use memtools::cli::{UserError, note};
+use memtools::output::counted;
 use memtools::target::command::{Child, Program, User};
 use memtools::target::elf::ElfObject;
-use memtools::target::mapping_events::MappingEvents;
+use memtools::target::mapping_events::{MappingEventSource, MappingEvents};
 use memtools::target::mappings::{Mappings, read_text_mappings};
 use memtools::target::object::Object;
+use memtools::target::process_events::ProcessEvents;
 use memtools::target::{Target, TargetError};
 
 use crate::cli::{Cli, Subject};
-use crate::collector::{Kernel, Options, Session, Setup, System, Watched, describe, table_cost};
+use crate::collector::{
+    Choice, Family, FamilySetup, Kernel, Matcher, Options, Session, Setup, System, Watched,
+    describe, table_cost,
+};
 use crate::explain;
 use crate::plan::{Plan, plan};
 
@@ -46,6 +52,26 @@ impl About {
             comm: memtools::process::comm(target.pid()).unwrap_or_default(),
             tracing: format!("{}, {} probes", describe(target), plan.probes.len()),
             notes: plan.notes.clone(),
+        }
+    }
+
+    fn family(family: &Family) -> Self {
+        let present = family.present();
+        let first = present.first();
+        let mut tracing = family.chosen_by();
+        if present.is_empty() {
+            tracing.push_str(": there is none yet");
+        } else {
+            let count = counted(present.len() as u64, "process");
+            tracing.push_str(&format!(" ({count} now)"));
+        }
+        Self {
+            pid: first.map_or(0, |(pid, _)| *pid),
+            comm: first
+                .map(|(_, comm)| (*comm).to_owned())
+                .unwrap_or_default(),
+            tracing,
+            notes: Vec::new(),
         }
     }
 
@@ -155,7 +181,9 @@ pub fn explained(cli: &Cli, options: &Options) -> Result<String> {
             objects.add_named(cli.obj.as_deref());
             (objects, program.image.display().to_string(), false)
         }
-        Subject::Kernel(_) => bail!("the kernel's memory is traced without such probes"),
+        Subject::Processes(_) | Subject::Kernel(_) => {
+            bail!("only one process's probes can be shown")
+        }
     };
     let uprobes = Uprobes::find(any_thread)?;
     let plan = objects.plan(options, &uprobes, &whose)?;
@@ -176,6 +204,7 @@ pub fn start(cli: &Cli, options: &Options) -> Result<Started> {
                 _ => error,
             }
         }),
+        Subject::Processes(choice) => start_on_processes(choice, cli, options),
         Subject::Command(words) => start_command(&words, cli, options),
         Subject::Kernel(allocators) => {
             let system = System::begin(options, allocators, cli.by)?;
@@ -202,16 +231,59 @@ fn check_seccomp(uprobes: &Uprobes, pid: u32) -> Result<()> {
 
 fn start_on_process(pid: u32, options: &Options) -> Result<Started> {
     let target = Target::new(pid)?;
-    let whose = format!("process {pid}");
-    let mapping_events = open_mapping_events(pid)?;
+    let mapping_events = open_mapping_events()?.of(pid);
     let uprobes = Uprobes::find(target.leader_is_dead())?;
-    check_seccomp(&uprobes, pid)?;
-    let objects = Objects::of_process(&target)?;
-    let plan = objects.plan(options, &uprobes, &whose)?;
-    let session = begin(target, options, uprobes, mapping_events, plan, &objects.all)?;
+    let session = attach_to(target, options, uprobes, mapping_events)?;
     Ok(Started {
         about: About::process(&session),
         watched: Box::new(session),
+        child: None,
+    })
+}
+
+/// Puts the probes into a process that runs.
+fn attach_to(
+    target: Target,
+    options: &Options,
+    uprobes: Uprobes,
+    mapping_events: MappingEvents,
+) -> Result<Session> {
+    let pid = target.pid();
+    check_seccomp(&uprobes, pid)?;
+    let objects = Objects::of_process(&target)?;
+    let plan = objects.plan(options, &uprobes, &format!("process {pid}"))?;
+    begin(target, options, uprobes, mapping_events, plan, &objects.all)
+}
+
+/// What a family has to attach to others.
+fn family_setup(choice: Choice, cli: &Cli, options: &Options) -> Result<FamilySetup> {
+    let options = options.clone();
+    let uprobes = Uprobes::find(false)?;
+    Ok(FamilySetup {
+        matcher: Matcher::new(&choice.filter)?,
+        choice,
+        attach: Box::new(move |pid, mapping_events| {
+            let target = Target::new(pid)?;
+            let uprobes = if target.leader_is_dead() {
+                Uprobes::find(true)?
+            } else {
+                uprobes
+            };
+            attach_to(target, &options, uprobes, mapping_events)
+        }),
+        mapping_events: open_mapping_events()?,
+        process_events: ProcessEvents::open().map_err(explain_perf)?,
+        most_processes: cli.max_processes as usize,
+        first: None,
+    })
+}
+
+fn start_on_processes(choice: Choice, cli: &Cli, options: &Options) -> Result<Started> {
+    memtools::process::allow_many_files();
+    let family = Family::begin(family_setup(choice, cli, options)?)?;
+    Ok(Started {
+        about: About::family(&family),
+        watched: Box::new(family),
         child: None,
     })
 }
@@ -231,13 +303,33 @@ fn start_command(words: &[OsString], cli: &Cli, options: &Options) -> Result<Sta
     objects.add_named(cli.obj.as_deref());
     let plan = objects.plan(options, &uprobes, &program.image.display().to_string())?;
     let mut child = Child::prepare(&program, user.as_ref())?;
-    let mapping_events = open_mapping_events(child.pid())?;
     let target = Target::new(child.pid())?;
+    if !cli.follow {
+        let mapping_events = open_mapping_events()?.of(child.pid());
+        let session = begin(target, options, uprobes, mapping_events, plan, &objects.all)?;
+        child.release()?;
+        return Ok(Started {
+            about: About::process(&session),
+            watched: Box::new(session),
+            child: Some(child),
+        });
+    }
+    // After the fork: the command has its own limits.
+    memtools::process::allow_many_files();
+    let choice = Choice {
+        pids: vec![child.pid()],
+        follows: true,
+        ..Choice::default()
+    };
+    let mut setup = family_setup(choice, cli, options)?;
+    let mapping_events = setup.mapping_events.of(child.pid());
     let session = begin(target, options, uprobes, mapping_events, plan, &objects.all)?;
+    setup.first = Some(session);
+    let family = Family::begin(setup)?;
     child.release()?;
     Ok(Started {
-        about: About::process(&session),
-        watched: Box::new(session),
+        about: About::family(&family),
+        watched: Box::new(family),
         child: Some(child),
     })
 }
@@ -260,11 +352,15 @@ fn begin(
     Session::begin(setup, plan, objects)
 }
 
-fn open_mapping_events(pid: u32) -> Result<MappingEvents> {
-    MappingEvents::open(pid).map_err(|error| match error.raw_os_error() {
+fn open_mapping_events() -> Result<MappingEventSource> {
+    MappingEventSource::open().map_err(explain_perf)
+}
+
+fn explain_perf(error: io::Error) -> anyhow::Error {
+    match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {
             attach::KernelError::NotPermitted(attach::missing_permission()).into()
         }
         _ => anyhow::Error::new(error).context("opening a perf event for mappings"),
-    })
+    }
 }

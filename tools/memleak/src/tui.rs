@@ -296,7 +296,7 @@ impl View {
             arrangement: &self.arrangement,
             selection: &self.selection,
         };
-        match self.table.on_common(common, stacks::COLUMNS, &rows) {
+        match self.table.on_common(common, stacks::columns(ledger), &rows) {
             Change::Sorted => self.arrange(),
             Change::Moved => self.details_scroll = 0,
             Change::None | Change::Opened => {}
@@ -390,7 +390,7 @@ impl App for View {
             arrangement: &self.arrangement,
             selection: &self.selection,
         };
-        match self.table.on_mouse(mouse, stacks::COLUMNS, &rows) {
+        match self.table.on_mouse(mouse, stacks::columns(ledger), &rows) {
             Change::Sorted => self.arrange(),
             Change::Opened => self.open(None),
             Change::Moved => self.details_scroll = 0,

@@ -131,7 +131,7 @@ fn record_names_its_file_with_o() {
         panic!("no record");
     };
     assert_eq!(cli.output, Some("f.leak".into()));
-    assert_eq!((cli.older, cli.pid), (9, Some(7)));
+    assert_eq!((cli.older, cli.pid), (9, vec![7]));
     assert!(invoked("memleak record -p 7").is_err());
     let Ok(Invocation::Record(cli)) = invoked("memleak record -o f 2 9 -- ls -l") else {
         panic!("no record");
@@ -146,6 +146,37 @@ fn record_names_its_file_with_o() {
         invoked("memleak -o 9 -p 7"),
         Ok(Invocation::Trace(_))
     ));
+}
+
+#[test]
+fn several_processes_are_chosen() {
+    let subject = |line: &str| match invoked(line) {
+        Ok(Invocation::Trace(cli)) => cli.subject().unwrap(),
+        _ => panic!("{line}"),
+    };
+    let pids = |line: &str| match subject(line) {
+        Subject::Processes(choice) => (choice.pids, choice.follows),
+        other => panic!("{line}: {other:?}"),
+    };
+    assert_eq!(subject("memleak -p 7 5"), Subject::Process(7));
+    assert_eq!(pids("memleak -p 8 -p 7"), (vec![7, 8], false));
+    assert_eq!(pids("memleak -p 8,7,8 5 2"), (vec![7, 8], false));
+    assert_eq!(pids("memleak -p 7 --follow"), (vec![7], true));
+    assert_eq!(pids("memleak --comm x --cgroup y"), (vec![], false));
+    assert!(matches!(
+        subject("memleak --follow -- make"),
+        Subject::Command(_)
+    ));
+    for line in [
+        "memleak --follow",
+        "memleak --comm x -p 7",
+        "memleak --cgroup x -- ls",
+        "memleak -p 7,x",
+        "memleak -p 7 -p 8 --explain",
+        "memleak --comm x --slab",
+    ] {
+        assert!(matches!(invoked(line), Err(CommandLine::Bad(_))), "{line}");
+    }
 }
 
 #[test]

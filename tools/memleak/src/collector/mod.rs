@@ -4,6 +4,7 @@ mod abi;
 mod accounts;
 mod backlog;
 mod budget;
+mod family;
 mod kernel;
 mod load;
 mod session;
@@ -21,6 +22,7 @@ use memtools::target::Target;
 
 pub use backlog::Backlog;
 pub use budget::LEAST as LEAST_MEMORY;
+pub use family::{Choice, Family, Filter, Matcher, Setup as FamilySetup};
 pub use kernel::{DEFAULT_BLOCKS, DEFAULT_BLOCKS_PREALLOCATED, Kernel};
 pub use session::{Session, Setup};
 pub use system::System;
@@ -31,6 +33,14 @@ use crate::cli::{Cli, Subject};
 use crate::plan::Allocator;
 use crate::snapshot::Snapshot;
 use crate::tui::Order;
+
+/// The default of `--stack-storage-size`.
+const DEFAULT_STACKS: u32 = 10240;
+/// The same for each of several processes.
+const DEFAULT_STACKS_EACH: u32 = 2048;
+/// The default of `--max-allocs` for each of several processes: with fewer than 128 Ki there is no table
+/// in front, which would take 4 MiB at once.
+const DEFAULT_BLOCKS_EACH: u32 = 100_000;
 
 /// What the kernel side is told before it is loaded, and the collector with it.
 #[derive(Clone, Debug)]
@@ -54,6 +64,8 @@ pub struct Options {
     pub grows: bool,
     /// It is the kernel's memory.
     pub is_kernel: bool,
+    /// There are more such processes: tables are small.
+    pub is_one_of_several: bool,
     /// Blocks younger than this are hidden.
     pub min_age: Duration,
     /// Each block is listed.
@@ -70,14 +82,22 @@ impl Options {
         let is_kernel = matches!(cli.subject(), Ok(Subject::Kernel(_)));
         // What traces the kernel's memory must not ask it for more.
         let grows = grows && !is_kernel;
+        let is_one_of_several = cli.is_about_several();
         let default = if is_kernel {
             budget::kernel_blocks(memtools::process::memory_total())
+        } else if is_one_of_several {
+            DEFAULT_BLOCKS_EACH
         } else if grows {
             DEFAULT_BLOCKS
         } else {
             DEFAULT_BLOCKS_PREALLOCATED
         };
-        let wanted = Room::unlimited(cli.stack_storage_size, cli.max_allocs.unwrap_or(default));
+        let stacks = cli.stack_storage_size.unwrap_or(if is_one_of_several {
+            DEFAULT_STACKS_EACH
+        } else {
+            DEFAULT_STACKS
+        });
+        let wanted = Room::unlimited(stacks, cli.max_allocs.unwrap_or(default));
         Self {
             room: cli
                 .max_memory
@@ -93,6 +113,7 @@ impl Options {
             max_stack_depth: cli.perf_max_stack_depth,
             grows,
             is_kernel,
+            is_one_of_several,
             min_age: Duration::from_millis(cli.older),
             list_blocks: cli.show_allocs,
             only_totals: cli.combined_only,
@@ -167,6 +188,10 @@ enum Request {
 pub trait Watched: Send {
     /// What to wait for.
     fn fds(&self) -> Vec<RawFd>;
+    /// Whether there is something to do that nothing has to be waited for.
+    fn has_work(&self) -> bool {
+        false
+    }
     /// Takes in what has happened.
     fn pump(&mut self) -> Vec<Message>;
     /// All that is known now.
@@ -277,7 +302,8 @@ fn run(mut watched: Box<dyn Watched>, inbox: &Receiver<Request>, woken: &Waker, 
     loop {
         let mut fds = watched.fds();
         fds.push(woken.fd());
-        let ready = memtools::events::wait_readable(&fds, DRAIN_MS);
+        let patience = if watched.has_work() { 0 } else { DRAIN_MS };
+        let ready = memtools::events::wait_readable(&fds, patience);
         if ready.last() == Some(&true) {
             woken.clear();
         }

@@ -147,6 +147,27 @@ impl Session {
         &self.target
     }
 
+    /// The process's name, not cleaned.
+    pub fn comm(&self) -> &str {
+        &self.comm
+    }
+
+    /// When recording began (CLOCK_MONOTONIC, nanoseconds).
+    pub fn started_ns(&self) -> u64 {
+        self.started_ns
+    }
+
+    /// From now on only what is made after this time counts as fresh; 0: everything does.
+    pub fn set_base_line_ns(&mut self, time_ns: u64) {
+        self.base_line_ns = time_ns;
+    }
+
+    /// Recording ends; the probes stay in until it is dropped. All that is known then.
+    pub fn close(&mut self) -> Result<Snapshot> {
+        self.stop_recording();
+        self.census()
+    }
+
     /// The plan, with what came later.
     pub fn plan(&self) -> &Plan {
         &self.plan
@@ -372,7 +393,7 @@ impl Session {
 
 impl Watched for Session {
     fn fds(&self) -> Vec<RawFd> {
-        let mut fds: Vec<RawFd> = self.text.fds().collect();
+        let mut fds = self.text.fds();
         fds.push(self.events.fd());
         if !self.has_ended {
             fds.extend(self.target.pidfd());
@@ -405,12 +426,11 @@ impl Watched for Session {
     }
 
     fn set_base_line(&mut self, is_set: bool) {
-        self.base_line_ns = if is_set { monotonic_ns() } else { 0 };
+        self.set_base_line_ns(if is_set { monotonic_ns() } else { 0 });
     }
 
     fn finish(&mut self) -> Result<Snapshot> {
-        self.stop_recording();
-        let snapshot = self.census();
+        let snapshot = self.close();
         self.kernel.detach();
         snapshot
     }

@@ -86,7 +86,7 @@ impl Text {
     }
 
     /// What to wait for.
-    pub fn fds(&self) -> impl Iterator<Item = RawFd> {
+    pub fn fds(&self) -> Vec<RawFd> {
         self.events.fds()
     }
 

@@ -8,7 +8,7 @@ use memtools::process::Resident;
 use memtools::stacks::Frame;
 
 use super::{Ending, Header, format};
-use crate::snapshot::{Class, Loss, Moment};
+use crate::snapshot::{Class, Loss, Moment, ProcessFigures, Processes};
 use crate::update::{NewRow, RowFigures, Update};
 
 /// Names that are in the recording already.
@@ -213,6 +213,7 @@ fn moment(moment: &Moment) -> format::Moment {
         chunk_overhead,
         load,
         loss: lost,
+        processes: several,
     } = moment;
     format::Moment {
         time: Some(time(*at)),
@@ -234,6 +235,32 @@ fn moment(moment: &Moment) -> format::Moment {
         probe_hits_per_s: load.hits_per_s,
         probe_cpu_percent: load.cpu_percent,
         loss: (*lost != Loss::default()).then(|| loss(lost)),
+        processes: several.as_ref().map(processes),
+    }
+}
+
+fn processes(processes: &Processes) -> format::Processes {
+    let one = |process: &ProcessFigures| {
+        let ProcessFigures {
+            pid,
+            comm,
+            has_ended,
+            allocs,
+            frees,
+            late,
+        } = process;
+        format::Process {
+            pid: *pid,
+            comm: comm.clone(),
+            has_ended: *has_ended,
+            allocs: *allocs,
+            frees: *frees,
+            late_ns: late.map(nanoseconds),
+        }
+    };
+    format::Processes {
+        chosen_by: processes.chosen_by.clone(),
+        list: processes.list.iter().map(one).collect(),
     }
 }
 
@@ -267,6 +294,8 @@ fn loss(loss: &Loss) -> format::Loss {
         skipped_execs,
         text_mappings,
         skipped_events,
+        late_processes,
+        unseen_processes,
     } = *loss;
     format::Loss {
         allocs,
@@ -282,6 +311,8 @@ fn loss(loss: &Loss) -> format::Loss {
         skipped_execs,
         text_mappings,
         skipped_events,
+        late_processes,
+        unseen_processes,
     }
 }
 

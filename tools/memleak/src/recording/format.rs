@@ -9,7 +9,7 @@ pub const MAGIC: [u8; 8] = *b"\x89mleak\r\n";
 /// Raised by what an older reader would read wrongly.
 pub const MAJOR: u16 = 1;
 /// Raised by what it can skip.
-pub const MINOR: u16 = 0;
+pub const MINOR: u16 = 1;
 /// Magic and versions, in bytes.
 pub const PREAMBLE_BYTES: usize = 12;
 /// Length and two checksums, in bytes.
@@ -258,6 +258,37 @@ pub struct Moment {
     pub probe_cpu_percent: Option<f64>,
     #[prost(message, optional, tag = "19")]
     pub loss: Option<Loss>,
+    /// There where several processes are traced.
+    #[prost(message, optional, tag = "20")]
+    pub processes: Option<Processes>,
+}
+
+/// Several processes.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Processes {
+    /// By what they were chosen, for people.
+    #[prost(string, tag = "1")]
+    pub chosen_by: String,
+    #[prost(message, repeated, tag = "2")]
+    pub list: Vec<Process>,
+}
+
+/// One of them. The outermost frame of its stacks is called `COMM (PID n)`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Process {
+    #[prost(uint32, tag = "1")]
+    pub pid: u32,
+    #[prost(string, tag = "2")]
+    pub comm: String,
+    #[prost(bool, tag = "3")]
+    pub has_ended: bool,
+    #[prost(uint64, tag = "4")]
+    pub allocs: u64,
+    #[prost(uint64, tag = "5")]
+    pub frees: u64,
+    /// How long its program had run before it was traced, if it began meanwhile.
+    #[prost(uint64, optional, tag = "6")]
+    pub late_ns: Option<u64>,
 }
 
 /// Resident memory in bytes.
@@ -302,4 +333,8 @@ pub struct Loss {
     pub text_mappings: u64,
     #[prost(uint64, tag = "13")]
     pub skipped_events: u64,
+    #[prost(uint64, tag = "14")]
+    pub late_processes: u64,
+    #[prost(uint64, tag = "15")]
+    pub unseen_processes: u64,
 }

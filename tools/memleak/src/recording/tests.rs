@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::snapshot::{
-    Amount, Births, Block, Class, Events, Loss, MappingCalls, Moment, ProbeLoad, ResidentChange,
-    SizeHistogram,
+    Amount, Births, Block, Class, Events, Loss, MappingCalls, Moment, ProbeLoad, ProcessFigures,
+    Processes, ResidentChange, SizeHistogram,
 };
 use crate::update::{NewRow, RowFigures, RowId, Update};
 
@@ -90,7 +90,20 @@ fn moment(seconds: u64) -> Moment {
             skipped_execs: 31,
             text_mappings: 32,
             skipped_events: 33,
+            late_processes: 34,
+            unseen_processes: 35,
         },
+        processes: Some(Processes {
+            chosen_by: "größe and its children".to_owned(),
+            list: vec![ProcessFigures {
+                pid: 44,
+                comm: "größe".to_owned(),
+                has_ended: true,
+                allocs: 36,
+                frees: 37,
+                late: Some(Duration::from_nanos(38)),
+            }],
+        }),
     }
 }
 

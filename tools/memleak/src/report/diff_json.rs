@@ -140,6 +140,7 @@ pub(super) mod tests {
             chunk_overhead: 0,
             load: ProbeLoad::default(),
             loss: Loss::default(),
+            processes: None,
         }
     }
 

@@ -28,6 +28,8 @@ struct JsonReport<'a> {
     untracked: JsonUntracked,
     resident: Option<JsonResident>,
     probes: ProbeLoad,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    processes: Vec<JsonProcess<'a>>,
     stacks: Vec<JsonStack<'a>>,
     loss: &'a Loss,
 }
@@ -44,6 +46,19 @@ struct JsonTarget<'a> {
     pid: u32,
     comm: &'a str,
     ended: bool,
+}
+
+#[derive(Serialize)]
+struct JsonProcess<'a> {
+    pid: u32,
+    comm: &'a str,
+    ended: bool,
+    bytes: u64,
+    count: u64,
+    allocs: u64,
+    frees: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    late_ms: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -87,7 +102,10 @@ pub fn json(report: &Report<'_>) -> serde_json::Result<String> {
         frees: row.figures.frees,
         growth_bytes: row.growth,
         oldest_ms: row.oldest(moment).map(|age| age.as_millis() as u64),
-        pid: moment.pid,
+        pid: report
+            .ledger
+            .process_of(row)
+            .map_or(moment.pid, |of| of.pid),
         class: row.class,
         incomplete: report.ledger.is_incomplete(row),
         blocks: &row.figures.blocks,
@@ -123,11 +141,28 @@ pub fn json(report: &Report<'_>) -> serde_json::Result<String> {
                 chunk_overhead_bytes: moment.chunk_overhead,
             }),
         probes: moment.load,
+        processes: processes(report),
         stacks: stacks.collect(),
         loss: &moment.loss,
     })?;
     line.push('\n');
     Ok(line)
+}
+
+fn processes<'a>(report: &Report<'a>) -> Vec<JsonProcess<'a>> {
+    let processes = report.ledger.processes().into_iter();
+    processes
+        .map(|(process, live)| JsonProcess {
+            pid: process.pid,
+            comm: &process.comm,
+            ended: process.has_ended,
+            bytes: live.bytes,
+            count: live.count,
+            allocs: process.allocs,
+            frees: process.frees,
+            late_ms: process.late.map(|late| late.as_secs_f64() * 1000.0),
+        })
+        .collect()
 }
 
 fn suppressed<'a>(report: &Report<'a>) -> Vec<JsonSuppressed<'a>> {

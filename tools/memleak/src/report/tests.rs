@@ -1,8 +1,16 @@
+use std::time::Duration;
+
+use memtools::stacks::Frame;
+use memtools::symbols::Location;
+
 use super::*;
 use crate::cli::SortKey;
-use crate::fixture::{LAST, account, ledger, snapshot};
-use crate::model::ReportOptions;
-use crate::snapshot::{Class, Loss, Snapshot, StackAccount};
+use crate::fixture::{ByAddress, LAST, account, ledger, snapshot};
+use crate::model::{Ledger, ReportOptions};
+use crate::namer::{Namer, Naming};
+use crate::snapshot::{
+    Class, Loss, ProcessFigures, Processes, Snapshot, StackAccount, process_label,
+};
 
 const STYLE: TextStyle = TextStyle {
     top: 10,
@@ -80,6 +88,8 @@ fn a_report_with_losses_blocks_and_few_stacks() {
         skipped_execs: 11,
         text_mappings: 12,
         skipped_events: 13,
+        late_processes: 14,
+        unseen_processes: 15,
     };
     moment.mappings.maps = 5;
     moment.load.cpu_percent = None;
@@ -89,6 +99,69 @@ fn a_report_with_losses_blocks_and_few_stacks() {
     };
     let options = ReportOptions { scale: 10, ..LAST };
     insta::assert_snapshot!(without_clock(&text_of(vec![lossy], options, style)));
+}
+
+/// Two processes with a stack each, of which one has ended.
+fn of_several() -> Snapshot {
+    let mut several = snapshot(vec![
+        account(&[3, 4, 40], Class::Heap, (300, 3)),
+        account(&[3, 4, 50], Class::Heap, (500, 5)),
+        account(&[4, 50], Class::Heap, (50, 1)),
+    ]);
+    let process = |pid, has_ended| ProcessFigures {
+        pid,
+        // As the frames of the fixture are called.
+        comm: format!("f{pid}<\u{1b}T>"),
+        has_ended,
+        allocs: 20,
+        frees: 10,
+        late: has_ended.then_some(Duration::from_millis(35)),
+    };
+    several.moment.processes = Some(Processes {
+        chosen_by: "PID 40 and children".to_owned(),
+        list: vec![process(50, true), process(40, false)],
+    });
+    several
+}
+
+/// Frames of the fixture have no PIDs in their names: these have.
+struct WithOwners;
+
+impl Naming for WithOwners {
+    fn names(&mut self, locations: &[&Location]) -> Vec<Vec<Frame>> {
+        let mut named = ByAddress.names(locations);
+        for (frames, location) in named.iter_mut().zip(locations) {
+            if location.address >= 40 {
+                let name = frames[0].symbol.take().unwrap_or_default();
+                frames[0].symbol = Some(process_label(&name, location.address as u32));
+                frames[0].module = "process".to_owned();
+            }
+        }
+        named
+    }
+}
+
+#[test]
+fn a_report_of_several_processes() {
+    let mut ledger = Ledger::default();
+    let mut namer = Namer::new(WithOwners, 1);
+    ledger.apply(namer.update(of_several())).unwrap();
+    let report = ledger.report(LAST).unwrap();
+    let style = TextStyle {
+        top: 1,
+        lists_blocks: false,
+    };
+    let value: serde_json::Value = serde_json::from_str(&json(&report).unwrap()).unwrap();
+    let pids: Vec<_> = value["stacks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| &s["pid"])
+        .collect();
+    assert_eq!(pids, [50, 40, 50]);
+    let first = &value["processes"][0];
+    assert_eq!((&first["pid"], &first["bytes"]), (&50.into(), &550.into()));
+    insta::assert_snapshot!(without_clock(&text(&report, style)));
 }
 
 #[test]

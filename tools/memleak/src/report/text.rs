@@ -83,6 +83,7 @@ fn head(out: &mut String, report: &Report<'_>) {
     }
     suppressed(out, report);
     resident(out, report);
+    processes(out, report);
     let others = class_list(report, |class| !class.can_leak());
     if moment.is_of_kernel() {
         let classes = class_list(report, Class::can_leak);
@@ -117,6 +118,38 @@ fn suppressed(out: &mut String, report: &Report<'_>) {
             out,
             &format!("  suppressed by {}: {}", rule.pattern, amount(hidden)),
         );
+    }
+}
+
+/// The largest ones.
+fn processes(out: &mut String, report: &Report<'_>) {
+    const MOST: usize = 10;
+    let all = report.ledger.processes();
+    for (process, live) in all.iter().take(MOST) {
+        let ended = if process.has_ended { ", ended" } else { "" };
+        let late = process.late.map(|late| {
+            let late = human_duration(late);
+            format!(", not seen in its first {late}")
+        });
+        line(
+            out,
+            &format!(
+                "  {}{ended}: {}, {}, {}{}",
+                process.label(),
+                amount(*live),
+                counted(process.allocs, "alloc"),
+                counted(process.frees, "free"),
+                late.unwrap_or_default(),
+            ),
+        );
+    }
+    if let Some(rest) = all.get(MOST..).filter(|rest| !rest.is_empty()) {
+        let mut sum = Amount::default();
+        for (_, live) in rest {
+            sum.add(*live);
+        }
+        let processes = counted(rest.len() as u64, "more process");
+        line(out, &format!("  {processes}: {}", amount(sum)));
     }
 }
 
@@ -283,6 +316,17 @@ fn loss(out: &mut String, loss: &Loss) {
             loss.skipped_events,
             "events of the kernel's memory not followed: one came in the middle of another, or a bulk \
              was too large; figures can be too low, or too high"
+                .to_owned(),
+        ),
+        (
+            loss.late_processes,
+            "processes began while memleak ran: what they allocated before their probes were in is not \
+             seen"
+                .to_owned(),
+        ),
+        (
+            loss.unseen_processes,
+            "processes not traced: they ended before their probes were in, or cannot be traced"
                 .to_owned(),
         ),
     ];

@@ -89,7 +89,7 @@ fn stacks_pane(view: &mut View, frame: &mut Frame<'_>, area: Rect) {
         arrangement: &view.arrangement,
         selection: &view.selection,
     };
-    let table = Table::new(stacks::COLUMNS, &view.theme);
+    let table = Table::new(stacks::columns(&view.ledger), &view.theme);
     table.draw(frame, above, &rows, &mut view.table);
     if view.arrangement.order().is_empty() && above.height > 2 {
         empty(view, frame, above);
@@ -135,8 +135,8 @@ fn status(view: &View, frame: &mut Frame<'_>, area: Rect) {
         };
         let why = view.why_ended.as_ref().map(|why| format!(": {why}"));
         let why = why.unwrap_or_default();
-        if moment.is_of_kernel() {
-            return format!("the kernel{state}{why}");
+        if moment.is_of_kernel() || moment.processes.is_some() {
+            return format!("{}{state}{why}", moment.subject());
         }
         format!("{} (PID {}{state}){why}", moment.comm, moment.pid)
     });

@@ -8,7 +8,7 @@ use memtools::tui::theme::Tone;
 
 use crate::cli::SortKey;
 use crate::model::{Ledger, Row};
-use crate::snapshot::{Amount, Class};
+use crate::snapshot::{Amount, Class, ProcessFigures};
 use crate::update::RowId;
 
 const SCORE: usize = 0;
@@ -18,12 +18,14 @@ const GROWTH: usize = 3;
 const AGE: usize = 4;
 const KEPT: usize = 5;
 const TREND: usize = 6;
+/// The process, where there are several; else the stack.
+const STACK: usize = 7;
 
 /// How many columns a trend has.
 const TREND_WIDTH: u16 = 12;
 
 /// What is shown of a row.
-pub const COLUMNS: &[Column] = &[
+const COLUMNS: &[Column] = &[
     Column::number("SCORE", 6),
     Column::number("LIVE", 10),
     Column::number("COUNT", 9).rank(2),
@@ -33,6 +35,34 @@ pub const COLUMNS: &[Column] = &[
     Column::sparkline("TREND", TREND_WIDTH).rank(4),
     Column::text("STACK", 20).fill().unsorted(),
 ];
+
+/// The same with several processes.
+const COLUMNS_OF_SEVERAL: &[Column] = &[
+    COLUMNS[SCORE],
+    COLUMNS[LIVE],
+    COLUMNS[COUNT],
+    COLUMNS[GROWTH],
+    COLUMNS[AGE],
+    COLUMNS[KEPT],
+    COLUMNS[TREND],
+    Column::text("PROCESS", 20).unsorted(),
+    COLUMNS[STACK],
+];
+
+/// The columns for what a ledger has.
+pub fn columns(ledger: &Ledger) -> &'static [Column] {
+    if has_several(ledger) {
+        COLUMNS_OF_SEVERAL
+    } else {
+        COLUMNS
+    }
+}
+
+fn has_several(ledger: &Ledger) -> bool {
+    ledger
+        .moment()
+        .is_some_and(|moment| moment.processes.is_some())
+}
 
 /// What comes first when the view opens.
 pub const FIRST_SORT: Sort = Sort::descending(SCORE);
@@ -231,6 +261,12 @@ impl Rows for StackRows<'_> {
             ),
             KEPT => Cell::text(percent(kept_per_mille(row))),
             TREND => Cell::series(self.ledger.trend(row, usize::from(TREND_WIDTH))),
+            STACK if has_several(self.ledger) => Cell::text(
+                self.ledger
+                    .process_of(row)
+                    .map(ProcessFigures::label)
+                    .unwrap_or_default(),
+            ),
             _ => Cell::text(stack_line(self.ledger, row)),
         }
     }

@@ -11,6 +11,10 @@ use crate::collector::{Options, sets};
 const NO_PREALLOC: u32 = 1;
 /// Threads before 6.1, where the table is there at once: 2 KiB each.
 const PREALLOCATED_THREADS: u32 = 8192;
+/// The same for each of several processes.
+const PREALLOCATED_THREADS_EACH: u32 = 1024;
+/// The ring buffer of each of several processes, in bytes.
+const EVENT_BYTES_EACH: u32 = 512 << 10;
 
 pub fn configure(
     open: &mut skel::OpenMemleakSkel<'_>,
@@ -91,8 +95,16 @@ pub fn size_maps(
         open.maps.threads.set_max_entries(options.room.threads)?;
         open.maps.stack_slots.set_map_flags(NO_PREALLOC)?;
     } else {
-        let threads = options.room.threads.min(PREALLOCATED_THREADS);
+        let most = if options.is_one_of_several {
+            PREALLOCATED_THREADS_EACH
+        } else {
+            PREALLOCATED_THREADS
+        };
+        let threads = options.room.threads.min(most);
         open.maps.threads.set_max_entries(threads)?;
+    }
+    if options.is_one_of_several && !options.trace {
+        open.maps.events.set_max_entries(EVENT_BYTES_EACH)?;
     }
     Ok(())
 }

@@ -70,6 +70,7 @@ impl Session {
             chunk_overhead,
             load: self.meter.report(spent, cpu_ns),
             loss: self.loss(&counters),
+            processes: None,
         };
         Ok(Snapshot { moment, stacks })
     }
@@ -106,7 +107,7 @@ impl Session {
             blind_ms: self.blind.as_millis() as u64,
             skipped_execs: self.skipped_execs,
             text_mappings: self.text.lost(),
-            skipped_events: 0,
+            ..Loss::default()
         }
     }
 

@@ -197,6 +197,7 @@ impl System {
             chunk_overhead: 0,
             load: self.load(events),
             loss,
+            processes: None,
         };
         Ok(Snapshot { moment, stacks })
     }

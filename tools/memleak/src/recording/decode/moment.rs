@@ -7,7 +7,9 @@ use memtools::process::Resident;
 
 use super::Fault;
 use crate::recording::format;
-use crate::snapshot::{Events, Loss, MappingCalls, Moment, ProbeLoad, ResidentChange};
+use crate::snapshot::{
+    Events, Loss, MappingCalls, Moment, ProbeLoad, ProcessFigures, Processes, ResidentChange,
+};
 
 /// The largest figure. Sums of several stay below 2^63.
 const MOST: u64 = 1 << 59;
@@ -41,6 +43,7 @@ pub fn moment(moment: format::Moment, sample_rate: u64) -> Result<Moment, Fault>
             cpu_percent: moment.probe_cpu_percent.map(rate).transpose()?,
         },
         loss: loss(&moment.loss.unwrap_or_default())?,
+        processes: moment.processes.map(processes).transpose()?,
         has_ended: moment.has_ended,
         comm: moment.comm,
     })
@@ -60,7 +63,30 @@ fn loss(loss: &format::Loss) -> Result<Loss, Fault> {
         blind_ms: figure(loss.blind_ms)?,
         skipped_execs: figure(loss.skipped_execs)?,
         skipped_events: figure(loss.skipped_events)?,
+        late_processes: figure(loss.late_processes)?,
+        unseen_processes: figure(loss.unseen_processes)?,
         text_mappings: figure(loss.text_mappings)?,
+    })
+}
+
+fn processes(processes: format::Processes) -> Result<Processes, Fault> {
+    let one = |process: format::Process| {
+        Ok(ProcessFigures {
+            pid: process.pid,
+            comm: process.comm,
+            has_ended: process.has_ended,
+            allocs: figure(process.allocs)?,
+            frees: figure(process.frees)?,
+            late: process.late_ns.map(Duration::from_nanos),
+        })
+    };
+    Ok(Processes {
+        chosen_by: processes.chosen_by,
+        list: processes
+            .list
+            .into_iter()
+            .map(one)
+            .collect::<Result<_, _>>()?,
     })
 }
 

@@ -1,0 +1,577 @@
+//! Several processes under observation, each by a session of its own: those that are there, and those
+//! that come.
+
+mod choice;
+mod member;
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::os::fd::RawFd;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use jiff::Timestamp;
+use memtools::events::monotonic_ns;
+use memtools::process;
+use memtools::target::TargetError;
+use memtools::target::mapping_events::{MappingEventSource, MappingEvents};
+use memtools::target::process_events::{ProcessEvent, ProcessEvents};
+
+pub use self::choice::{Choice, Filter, Matcher};
+use self::member::{Member, Part};
+use super::{Message, Session, Watched};
+use crate::snapshot::{
+    Events, Loss, MappingCalls, Moment, ProbeLoad, ProcessFigures, Processes, ResidentChange,
+    Snapshot, StackAccount,
+};
+
+/// How often everybody is looked at who may match by now: another cgroup is no event.
+const LOOK: Duration = Duration::from_secs(1);
+/// How many processes that have ended keep what they had not freed.
+const MOST_ENDED: usize = 1000;
+
+/// Puts the probes into a process.
+pub type Attach = Box<dyn FnMut(u32, MappingEvents) -> Result<Session> + Send>;
+
+/// What a family is made of.
+pub struct Setup {
+    pub choice: Choice,
+    pub matcher: Matcher,
+    pub attach: Attach,
+    pub mapping_events: MappingEventSource,
+    pub process_events: ProcessEvents,
+    /// How many processes are traced at a time.
+    pub most_processes: usize,
+    /// A command's, from its first instruction on: then those of `choice` are not looked for.
+    pub first: Option<Session>,
+}
+
+/// A process that is to be traced.
+struct Candidate {
+    pid: u32,
+    /// When its program began, if that was seen.
+    since_ns: Option<u64>,
+}
+
+/// A process that has ended.
+struct Ended {
+    figures: ProcessFigures,
+    stacks: Vec<StackAccount>,
+    bytes: u64,
+}
+
+/// The processes.
+pub struct Family {
+    choice: Choice,
+    matcher: Matcher,
+    attach: Attach,
+    mapping_events: MappingEventSource,
+    process_events: ProcessEvents,
+    most_processes: usize,
+    members: BTreeMap<u32, Member>,
+    waiting: VecDeque<Candidate>,
+    /// Those that cannot be traced, or are too many: they are not tried again.
+    refused: Vec<u32>,
+    /// Whose children are followed: also of those that have ended by the time it is told.
+    kin: HashSet<u32>,
+    ended: Vec<Ended>,
+    /// What those that have ended came to.
+    past: Past,
+    /// Probes of processes that have ended, on their way out.
+    leaving: Vec<JoinHandle<()>>,
+    started: Instant,
+    started_ns: u64,
+    base_line_ns: u64,
+    looked: Instant,
+    unseen: u64,
+    /// Processes that are not listed any more.
+    forgotten: u64,
+    was_full: bool,
+    was_silent: bool,
+    has_told_end: bool,
+    is_recording: bool,
+    outbox: Vec<Message>,
+}
+
+/// Sums over processes.
+#[derive(Default)]
+struct Past {
+    events: Events,
+    mappings: MappingCalls,
+    untracked_frees: u64,
+    chunk_overhead: u64,
+    hits: u64,
+    loss: Loss,
+}
+
+impl Past {
+    fn add(&mut self, moment: &Moment) {
+        let Events {
+            allocs,
+            frees,
+            failed,
+        } = moment.events;
+        self.events.allocs += allocs;
+        self.events.frees += frees;
+        self.events.failed += failed;
+        let MappingCalls {
+            maps,
+            unmaps,
+            remaps,
+        } = moment.mappings;
+        self.mappings.maps += maps;
+        self.mappings.unmaps += unmaps;
+        self.mappings.remaps += remaps;
+        self.untracked_frees += moment.untracked_frees;
+        self.chunk_overhead += moment.chunk_overhead;
+        self.hits += moment.load.hits;
+        self.loss.add(&moment.loss);
+    }
+}
+
+impl Family {
+    /// Puts the probes into those that are there; those chosen by their PIDs have to be.
+    pub fn begin(setup: Setup) -> Result<Self> {
+        let now = Instant::now();
+        let mut family = Self {
+            choice: setup.choice,
+            matcher: setup.matcher,
+            attach: setup.attach,
+            mapping_events: setup.mapping_events,
+            process_events: setup.process_events,
+            most_processes: setup.most_processes,
+            members: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            refused: Vec::new(),
+            kin: HashSet::new(),
+            ended: Vec::new(),
+            past: Past::default(),
+            leaving: Vec::new(),
+            started: now,
+            started_ns: monotonic_ns(),
+            base_line_ns: 0,
+            looked: now,
+            unseen: 0,
+            forgotten: 0,
+            was_full: false,
+            was_silent: false,
+            has_told_end: false,
+            is_recording: true,
+            outbox: Vec::new(),
+        };
+        if let Some(session) = setup.first {
+            family.admit(session, None);
+            return Ok(family);
+        }
+        for pid in family.choice.pids.clone() {
+            let session = (family.attach)(pid, family.mapping_events.of(pid))?;
+            family.admit(session, None);
+        }
+        family.look_around();
+        family.look_for_children();
+        while let Some(candidate) = family.waiting.pop_front() {
+            family.try_to_attach(&candidate);
+        }
+        Ok(family)
+    }
+
+    /// Whom it has now, by PID and name.
+    pub fn present(&self) -> Vec<(u32, &str)> {
+        let members = self.members.iter();
+        members
+            .map(|(pid, member)| (*pid, member.session.comm()))
+            .collect()
+    }
+
+    /// By what they were chosen, for people.
+    pub fn chosen_by(&self) -> String {
+        self.choice.describe()
+    }
+
+    fn note(&mut self, text: String) {
+        self.outbox.push(Message::Note(text));
+    }
+
+    // ---- who comes ----
+
+    fn admit(&mut self, mut session: Session, late: Option<Duration>) {
+        session.set_base_line_ns(self.base_line_ns);
+        let pid = session.target().pid();
+        for note in &session.plan().notes {
+            self.outbox
+                .push(Message::Note(format!("PID {pid}: {note}")));
+        }
+        let member = Member::new(session, late, self.started_ns);
+        self.kin.insert(pid);
+        self.members.insert(pid, member);
+    }
+
+    /// Everybody who matches, and is not known.
+    fn look_around(&mut self) {
+        self.looked = Instant::now();
+        if self.choice.filter.is_empty() {
+            return;
+        }
+        let all = self.matcher.all();
+        self.refused.retain(|pid| all.contains(pid));
+        for pid in all {
+            self.want(pid, None);
+        }
+    }
+
+    /// The children that there are.
+    fn look_for_children(&mut self) {
+        if !self.choice.follows {
+            return;
+        }
+        let parents: Vec<(u32, u32)> = choice::all_pids()
+            .into_iter()
+            .filter_map(|pid| Some((pid, process::parent(pid)?)))
+            .collect();
+        loop {
+            let known = self.kin.len();
+            for (pid, parent) in &parents {
+                if self.kin.contains(parent) {
+                    self.want(*pid, None);
+                }
+            }
+            if self.kin.len() == known {
+                return;
+            }
+        }
+    }
+
+    fn is_known(&self, pid: u32) -> bool {
+        pid == std::process::id()
+            || self.members.contains_key(&pid)
+            || self.refused.contains(&pid)
+            || self.waiting.iter().any(|waiting| waiting.pid == pid)
+    }
+
+    fn want(&mut self, pid: u32, since_ns: Option<u64>) {
+        if !self.is_known(pid) {
+            self.kin.insert(pid);
+            self.waiting.push_back(Candidate { pid, since_ns });
+        }
+    }
+
+    fn take_process_events(&mut self) {
+        let (events, has_lost) = self.process_events.drain();
+        for (time, event) in events {
+            match event {
+                ProcessEvent::Forked { pid, parent } => {
+                    // The number is another process's now.
+                    self.refused.retain(|refused| *refused != pid);
+                    self.kin.remove(&pid);
+                    let is_child = self.choice.follows && self.kin.contains(&parent);
+                    if is_child || self.matcher.matches(pid) {
+                        self.want(pid, Some(time));
+                    }
+                }
+                ProcessEvent::Named { pid, is_exec, .. } => self.take_name(pid, is_exec, time),
+                ProcessEvent::Ended { .. } => {}
+            }
+        }
+        if has_lost {
+            self.note(
+                "more processes came at once than could be told of: some may not be traced"
+                    .to_owned(),
+            );
+            self.look_around();
+        }
+    }
+
+    fn take_name(&mut self, pid: u32, is_exec: bool, time: u64) {
+        if is_exec {
+            // What the program before it has missed is gone with it.
+            if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.pid == pid) {
+                waiting.since_ns = Some(time);
+            }
+            if let Some(member) = self.members.get_mut(&pid) {
+                let late = member.session.started_ns().checked_sub(time);
+                member.late = late.map(Duration::from_nanos);
+            }
+        }
+        if !self.is_known(pid) && self.matcher.matches(pid) {
+            self.want(pid, is_exec.then_some(time));
+        }
+    }
+
+    fn try_to_attach(&mut self, candidate: &Candidate) {
+        let pid = candidate.pid;
+        if self.members.len() >= self.most_processes {
+            self.refused.push(pid);
+            self.unseen += 1;
+            if !std::mem::replace(&mut self.was_full, true) {
+                let most = self.most_processes;
+                self.note(format!(
+                    "{most} processes are traced, others are not; raise --max-processes"
+                ));
+            }
+            return;
+        }
+        let comm = process::comm(pid).unwrap_or_default();
+        match (self.attach)(pid, self.mapping_events.of(pid)) {
+            Ok(session) => {
+                // An exec that came meanwhile began the program that counts.
+                let since = candidate.since_ns;
+                let late = since.map(|since| session.started_ns().saturating_sub(since));
+                self.admit(session, late.map(Duration::from_nanos));
+            }
+            Err(error) => {
+                self.unseen += 1;
+                self.refused.push(pid);
+                if !has_ended(pid, &error) {
+                    self.note(format!("{comm} (PID {pid}) is not traced: {error:#}"));
+                }
+            }
+        }
+    }
+
+    // ---- who goes ----
+
+    fn pump_members(&mut self) {
+        let mut gone = Vec::new();
+        for (pid, member) in &mut self.members {
+            for message in member.session.pump() {
+                match message {
+                    Message::Ended => gone.push(*pid),
+                    Message::Silence => member.was_silent = true,
+                    Message::Detached(_) => {
+                        member.was_detached = true;
+                        let text = message.text().unwrap_or_default();
+                        let text = format!("PID {pid}: {text}");
+                        self.outbox.push(Message::Note(text));
+                    }
+                    Message::Note(text) => {
+                        self.outbox
+                            .push(Message::Note(format!("PID {pid}: {text}")));
+                    }
+                    other => self.outbox.push(other),
+                }
+            }
+        }
+        for pid in gone {
+            self.retire(pid);
+        }
+        let mut members = self.members.values();
+        if !self.was_silent && !self.members.is_empty() && members.all(|member| member.was_silent) {
+            self.was_silent = true;
+            self.outbox.push(Message::Silence);
+        }
+        let mut members = self.members.values();
+        if self.is_recording
+            && !self.members.is_empty()
+            && !self.may_grow()
+            && members.all(|member| member.was_detached)
+        {
+            self.is_recording = false;
+            self.outbox.push(Message::Detached(100.0));
+        }
+    }
+
+    /// What a process had not freed when it ended stays.
+    fn retire(&mut self, pid: u32) {
+        let Some(mut member) = self.members.remove(&pid) else {
+            return;
+        };
+        match member.part(true) {
+            Ok(Part { figures, snapshot }) => {
+                self.past.add(&with_lateness(snapshot.moment, &figures));
+                let mut stacks = snapshot.stacks;
+                stacks.retain(|account| account.live.count > 0);
+                let bytes = stacks.iter().map(|account| account.live.bytes).sum();
+                self.ended.push(Ended {
+                    figures,
+                    stacks,
+                    bytes,
+                });
+            }
+            Err(error) => {
+                self.note(format!(
+                    "PID {pid}: what it had when it ended is lost: {error:#}"
+                ));
+            }
+        }
+        self.forget_some();
+        self.let_go(member);
+    }
+
+    /// Those that left the least behind.
+    fn forget_some(&mut self) {
+        if self.ended.len() <= MOST_ENDED {
+            return;
+        }
+        let ended = self.ended.iter().enumerate();
+        if let Some((least, _)) = ended.min_by_key(|(_, ended)| ended.bytes) {
+            self.ended.remove(least);
+        }
+        self.forgotten += 1;
+        if self.forgotten == 1 {
+            self.note(format!(
+                "more than {MOST_ENDED} processes have ended: those that left the least behind are \
+                 listed no more"
+            ));
+        }
+    }
+
+    /// Taking probes out waits for the kernel: others' events are not to wait for it.
+    fn let_go(&mut self, member: Member) {
+        self.leaving.retain(|thread| !thread.is_finished());
+        let thread = std::thread::Builder::new().name("detacher".to_owned());
+        if let Ok(thread) = thread.spawn(move || drop(member)) {
+            self.leaving.push(thread);
+        }
+    }
+
+    /// Whether others may come when all have ended.
+    fn may_grow(&self) -> bool {
+        !self.choice.filter.is_empty()
+    }
+
+    // ---- what there is ----
+
+    fn collect(&mut self, is_last: bool) -> Result<Snapshot> {
+        let mut sum = Past::default();
+        let past = &self.past;
+        let mut list: Vec<ProcessFigures> = self
+            .ended
+            .iter()
+            .map(|ended| ended.figures.clone())
+            .collect();
+        let ended = self.ended.iter().flat_map(|ended| &ended.stacks);
+        let mut stacks: Vec<StackAccount> = ended.cloned().collect();
+        let (mut hits_per_s, mut cpu_percent) = (0.0, None::<f64>);
+        for member in self.members.values_mut() {
+            let Part { figures, snapshot } = member.part(is_last)?;
+            let moment = with_lateness(snapshot.moment, &figures);
+            hits_per_s += moment.load.hits_per_s;
+            // The one that pays most.
+            cpu_percent = match (cpu_percent, moment.load.cpu_percent) {
+                (Some(one), Some(other)) => Some(one.max(other)),
+                (one, other) => one.or(other),
+            };
+            sum.add(&moment);
+            stacks.extend(snapshot.stacks);
+            list.push(figures);
+        }
+        sum.loss.add(&past.loss);
+        sum.loss.unseen_processes += self.unseen;
+        let first = list.first();
+        let moment = Moment {
+            time: Timestamp::now(),
+            elapsed: self.started.elapsed(),
+            pid: first.map_or(0, |process| process.pid),
+            comm: first
+                .map(|process| process.comm.clone())
+                .unwrap_or_default(),
+            has_ended: self.has_told_end,
+            events: Events {
+                allocs: sum.events.allocs + past.events.allocs,
+                frees: sum.events.frees + past.events.frees,
+                failed: sum.events.failed + past.events.failed,
+            },
+            mappings: MappingCalls {
+                maps: sum.mappings.maps + past.mappings.maps,
+                unmaps: sum.mappings.unmaps + past.mappings.unmaps,
+                remaps: sum.mappings.remaps + past.mappings.remaps,
+            },
+            untracked_frees: sum.untracked_frees + past.untracked_frees,
+            // What has ended has none, and what comes had none: there is no difference to explain.
+            resident: ResidentChange::default(),
+            chunk_overhead: sum.chunk_overhead + past.chunk_overhead,
+            load: ProbeLoad {
+                hits: sum.hits + past.hits,
+                hits_per_s,
+                cpu_percent,
+            },
+            loss: sum.loss,
+            processes: Some(Processes {
+                chosen_by: self.choice.describe(),
+                list,
+            }),
+        };
+        Ok(Snapshot { moment, stacks })
+    }
+}
+
+/// What a process has missed because it was late is a loss.
+fn with_lateness(mut moment: Moment, figures: &ProcessFigures) -> Moment {
+    moment.loss.late_processes += u64::from(figures.late.is_some());
+    moment
+}
+
+/// Whether a process could not be traced because it is there no more.
+fn has_ended(pid: u32, error: &anyhow::Error) -> bool {
+    let is_gone = matches!(
+        error.downcast_ref(),
+        Some(TargetError::NoSuchProcess(_) | TargetError::Zombie(_))
+    );
+    is_gone || process::start_time(pid).is_none()
+}
+
+impl Watched for Family {
+    fn fds(&self) -> Vec<RawFd> {
+        let mut fds = self.process_events.fds();
+        fds.extend(
+            self.members
+                .values()
+                .flat_map(|member| member.session.fds()),
+        );
+        // The mappings' are the same for all.
+        fds.sort_unstable();
+        fds.dedup();
+        fds
+    }
+
+    fn has_work(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    fn pump(&mut self) -> Vec<Message> {
+        self.pump_members();
+        if self.is_recording {
+            // Whoever a process made before its end is known by now.
+            self.take_process_events();
+            // One at a time: events of the others are not to wait for all of them.
+            if let Some(candidate) = self.waiting.pop_front() {
+                self.try_to_attach(&candidate);
+            }
+            if self.looked.elapsed() >= LOOK {
+                self.look_around();
+            }
+        }
+        if self.members.is_empty()
+            && self.waiting.is_empty()
+            && !self.may_grow()
+            && !self.has_told_end
+        {
+            self.has_told_end = true;
+            self.outbox.push(Message::Ended);
+        }
+        std::mem::take(&mut self.outbox)
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot> {
+        self.collect(false)
+    }
+
+    fn set_base_line(&mut self, is_set: bool) {
+        self.base_line_ns = if is_set { monotonic_ns() } else { 0 };
+        for member in self.members.values_mut() {
+            member.session.set_base_line_ns(self.base_line_ns);
+        }
+    }
+
+    fn finish(&mut self) -> Result<Snapshot> {
+        self.is_recording = false;
+        let snapshot = self.collect(true);
+        for (_, member) in std::mem::take(&mut self.members) {
+            self.let_go(member);
+        }
+        for thread in self.leaving.drain(..) {
+            let _ = thread.join();
+        }
+        snapshot
+    }
+}
