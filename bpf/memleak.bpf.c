@@ -9,6 +9,7 @@
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
+#define TARGET_COMES_LATER
 #include "session.bpf.h"
 #include "own_stack.bpf.h"
 #include "memleak/mappings.bpf.h"

@@ -46,6 +46,7 @@ const C_PROGRAMS: &[&str] = &[
     "slab",
     "swap",
     "threads",
+    "tree",
     "manystacks",
     "turnover",
     "wrappers",

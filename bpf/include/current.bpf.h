@@ -3,7 +3,12 @@
 #ifndef MEMTOOLS_CURRENT_BPF_H
 #define MEMTOOLS_CURRENT_BPF_H
 
+/* Who is loaded before it is known whom it is for defines TARGET_COMES_LATER. */
+#ifdef TARGET_COMES_LATER
+u32 target_process = 0;
+#else
 const volatile u32 target_process = 0;
+#endif
 const volatile u64 pid_namespace_device = 0; /* 0: the initial namespace */
 const volatile u64 pid_namespace_inode = 0;
 

@@ -51,6 +51,18 @@ impl MemoryCgroup {
         }
     }
 
+    /// Makes a cgroup inside it.
+    pub fn make_child(&self, name: &str) -> std::io::Result<()> {
+        fs::create_dir(self.directory.join(name))
+    }
+
+    /// Puts a process into that one.
+    #[track_caller]
+    pub fn add_to_child(&self, name: &str, pid: u32) {
+        let path = self.directory.join(name).join("cgroup.procs");
+        fs::write(path, pid.to_string()).expect("a process can be moved");
+    }
+
     /// As the kernel names it.
     pub fn path(&self) -> &str {
         &self.path
@@ -81,9 +93,21 @@ impl MemoryCgroup {
     }
 
     fn pids(&self) -> Vec<i32> {
-        let pids = fs::read_to_string(self.directory.join("cgroup.procs"));
-        let pids = pids.unwrap_or_default();
-        pids.lines().filter_map(|pid| pid.parse().ok()).collect()
+        let mut pids = Vec::new();
+        for directory in self.children().into_iter().chain([self.directory.clone()]) {
+            let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+            pids.extend(text.lines().filter_map(|pid| pid.parse::<i32>().ok()));
+        }
+        pids
+    }
+
+    fn children(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.directory)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let paths = entries.map(|entry| entry.path());
+        paths.filter(|path| path.is_dir()).collect()
     }
 }
 
@@ -95,6 +119,9 @@ impl Drop for MemoryCgroup {
         }
         if !std::thread::panicking() {
             wait_until("a cgroup is left", || {
+                for child in self.children() {
+                    let _ = fs::remove_dir(child);
+                }
                 fs::remove_dir(&self.directory).is_ok()
             });
         }

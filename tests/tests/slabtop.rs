@@ -189,6 +189,10 @@ fn motion_is_that_of_one_run() -> bool {
     let slabs_after = slabinfo();
     for (name, made) in expected(n) {
         let allocs = growth(&before, &settled, name, "allocs");
+        if allocs * 100 < made * 99 && allocs + missed(&settled) >= made {
+            workload.quit();
+            return false;
+        }
         assert!(is_close(allocs, made), "{name}: {allocs} for {made}");
     }
     let frees = growth(&before, &settled, "filp", "frees");

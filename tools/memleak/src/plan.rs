@@ -1,6 +1,6 @@
 //! Which probes go where: found from the target's objects before anything is attached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use memtools::attach::{Probe, ProbeCost, Uprobes};
@@ -99,6 +99,35 @@ impl Plan {
             .min()
             .unwrap_or(0);
         entry + if role.has_return() { cost.return_ns } else { 0 }
+    }
+}
+
+/// What was planned for objects that other processes have too.
+#[derive(Debug, Default)]
+pub struct PlanCache {
+    /// By file, and whether it is the program.
+    known: HashMap<(FileId, bool), Plan>,
+}
+
+impl PlanCache {
+    /// As [`plan`], with the same allocator and probes each time.
+    pub fn plan(
+        &mut self,
+        objects: &[Arc<Object>],
+        program: Option<&Object>,
+        allocator: &Allocator,
+        uprobes: &Uprobes,
+    ) -> Plan {
+        let mut all = Plan::default();
+        for object in objects {
+            let is_program = program.is_some_and(|program| program.id() == object.id());
+            let known = self.known.entry((object.id(), is_program));
+            let own = known
+                .or_insert_with(|| plan(std::slice::from_ref(object), program, allocator, uprobes));
+            all.probes.extend(own.probes.iter().cloned());
+            all.notes.extend(own.notes.iter().cloned());
+        }
+        all
     }
 }
 

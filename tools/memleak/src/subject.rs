@@ -19,11 +19,11 @@ use memtools::target::{Target, TargetError};
 
 use crate::cli::{Cli, Subject};
 use crate::collector::{
-    Choice, Family, FamilySetup, Kernel, Matcher, Options, Session, Setup, System, Watched,
+    Choice, Family, FamilySetup, Kernel, Matcher, Options, Session, Setup, Spares, System, Watched,
     describe, table_cost,
 };
 use crate::explain;
-use crate::plan::{Plan, plan};
+use crate::plan::{Plan, PlanCache};
 
 /// What records, and the child if it was started for it.
 pub struct Started {
@@ -95,7 +95,10 @@ struct Objects {
 
 impl Objects {
     fn of_process(target: &Target) -> Result<Self> {
-        let tid = target.live_thread();
+        Self::of_thread(target.live_thread())
+    }
+
+    fn of_thread(tid: u32) -> Result<Self> {
         let records =
             read_text_mappings(tid).with_context(|| format!("reading /proc/{tid}/maps"))?;
         let mut mappings = Mappings::default();
@@ -140,7 +143,17 @@ impl Objects {
     }
 
     fn plan(&self, options: &Options, uprobes: &Uprobes, whose: &str) -> Result<Plan> {
-        let plan = plan(
+        self.plan_with(&mut PlanCache::default(), options, uprobes, whose)
+    }
+
+    fn plan_with(
+        &self,
+        cache: &mut PlanCache,
+        options: &Options,
+        uprobes: &Uprobes,
+        whose: &str,
+    ) -> Result<Plan> {
+        let plan = cache.plan(
             &self.all,
             self.program.as_deref(),
             &options.allocator,
@@ -233,7 +246,8 @@ fn start_on_process(pid: u32, options: &Options) -> Result<Started> {
     let target = Target::new(pid)?;
     let mapping_events = open_mapping_events()?.of(pid);
     let uprobes = Uprobes::find(target.leader_is_dead())?;
-    let session = attach_to(target, options, uprobes, mapping_events)?;
+    let ready = &mut Ready::default();
+    let session = attach_to(target, options, uprobes, mapping_events, ready)?;
     Ok(Started {
         about: About::process(&session),
         watched: Box::new(session),
@@ -247,29 +261,113 @@ fn attach_to(
     options: &Options,
     uprobes: Uprobes,
     mapping_events: MappingEvents,
+    ready: &mut Ready,
 ) -> Result<Session> {
     let pid = target.pid();
     check_seccomp(&uprobes, pid)?;
-    let objects = Objects::of_process(&target)?;
-    let plan = objects.plan(options, &uprobes, &format!("process {pid}"))?;
-    begin(target, options, uprobes, mapping_events, plan, &objects.all)
+    let mut objects = Objects::of_process(&target)?;
+    let whose = format!("process {pid}");
+    ready.add_usual(&mut objects);
+    let plan = objects.plan_with(&mut ready.plans, options, &uprobes, &whose)?;
+    ready.learn(&plan, &objects);
+    let kernel = ready.kernel(options, uprobes, &target)?;
+    begin(target, options, kernel, mapping_events, plan, &objects.all)
+}
+
+/// What processes that come find ready.
+#[derive(Default)]
+struct Ready {
+    plans: PlanCache,
+    spares: Option<Spares>,
+    /// Libraries that most of them will map. One that has just begun has not mapped them yet: their probes
+    /// are in when it does. `None`: nobody will come.
+    usual: Option<Vec<Arc<Object>>>,
+}
+
+impl Ready {
+    /// For processes that come.
+    fn for_others(options: &Options, uprobes: Uprobes) -> Self {
+        let options = options.clone();
+        let own = Objects::of_thread(std::process::id());
+        let own = own.map(|objects| objects.all.into_iter().skip(1).collect());
+        Self {
+            plans: PlanCache::default(),
+            spares: Some(Spares::start(move || {
+                Kernel::load(&options, uprobes, None).ok()
+            })),
+            usual: Some(own.unwrap_or_default()),
+        }
+    }
+
+    fn add_usual(&self, objects: &mut Objects) {
+        let Some(usual) = &self.usual else {
+            return;
+        };
+        let is_dynamic = objects.program.as_ref().is_some_and(|program| {
+            ElfObject::open(&program.open_path()).is_ok_and(|elf| elf.interpreter().is_some())
+        });
+        if !is_dynamic {
+            return;
+        }
+        objects.more_will_come = true;
+        for object in usual {
+            if objects.all.iter().all(|known| known.id() != object.id()) {
+                objects.all.push(object.clone());
+            }
+        }
+    }
+
+    /// What this one has, others will have.
+    fn learn(&mut self, plan: &Plan, objects: &Objects) {
+        const MOST: usize = 16;
+        let Some(usual) = &mut self.usual else {
+            return;
+        };
+        let program = objects.program.as_ref().map(|program| program.id());
+        for probe in &plan.probes {
+            let id = probe.object.id();
+            let is_new = usual.iter().all(|known| known.id() != id);
+            if is_new && Some(id) != program && usual.len() < MOST {
+                usual.push(probe.object.clone());
+            }
+        }
+    }
+
+    /// Loaded programs, aimed at a process.
+    fn kernel(&self, options: &Options, uprobes: Uprobes, target: &Target) -> Result<Kernel> {
+        let namespace = target.pid_namespace()?;
+        let spares = self.spares.as_ref().filter(|_| namespace.is_none());
+        let mut kernel = match spares.and_then(Spares::take) {
+            Some(kernel) => kernel,
+            None => Kernel::load(options, uprobes, namespace)?,
+        };
+        let inner_pid = namespace.map_or(target.pid(), |namespace| namespace.pid);
+        kernel.aim_at(target.pid(), inner_pid);
+        Ok(kernel)
+    }
 }
 
 /// What a family has to attach to others.
 fn family_setup(choice: Choice, cli: &Cli, options: &Options) -> Result<FamilySetup> {
+    let matcher = Matcher::new(&choice.filter)?;
     let options = options.clone();
     let uprobes = Uprobes::find(false)?;
+    let may_grow = choice.follows || !choice.filter.is_empty();
+    let mut ready = if may_grow {
+        Ready::for_others(&options, uprobes)
+    } else {
+        Ready::default()
+    };
     Ok(FamilySetup {
-        matcher: Matcher::new(&choice.filter)?,
+        matcher,
         choice,
         attach: Box::new(move |pid, mapping_events| {
             let target = Target::new(pid)?;
-            let uprobes = if target.leader_is_dead() {
-                Uprobes::find(true)?
-            } else {
-                uprobes
-            };
-            attach_to(target, &options, uprobes, mapping_events)
+            let mut uprobes = uprobes;
+            if target.leader_is_dead() {
+                uprobes = Uprobes::find(true)?;
+            }
+            attach_to(target, &options, uprobes, mapping_events, &mut ready)
         }),
         mapping_events: open_mapping_events()?,
         process_events: ProcessEvents::open().map_err(explain_perf)?,
@@ -306,7 +404,8 @@ fn start_command(words: &[OsString], cli: &Cli, options: &Options) -> Result<Sta
     let target = Target::new(child.pid())?;
     if !cli.follow {
         let mapping_events = open_mapping_events()?.of(child.pid());
-        let session = begin(target, options, uprobes, mapping_events, plan, &objects.all)?;
+        let kernel = Ready::default().kernel(options, uprobes, &target)?;
+        let session = begin(target, options, kernel, mapping_events, plan, &objects.all)?;
         child.release()?;
         return Ok(Started {
             about: About::process(&session),
@@ -323,7 +422,8 @@ fn start_command(words: &[OsString], cli: &Cli, options: &Options) -> Result<Sta
     };
     let mut setup = family_setup(choice, cli, options)?;
     let mapping_events = setup.mapping_events.of(child.pid());
-    let session = begin(target, options, uprobes, mapping_events, plan, &objects.all)?;
+    let kernel = Ready::default().kernel(options, uprobes, &target)?;
+    let session = begin(target, options, kernel, mapping_events, plan, &objects.all)?;
     setup.first = Some(session);
     let family = Family::begin(setup)?;
     child.release()?;
@@ -337,12 +437,11 @@ fn start_command(words: &[OsString], cli: &Cli, options: &Options) -> Result<Sta
 fn begin(
     target: Target,
     options: &Options,
-    uprobes: Uprobes,
+    kernel: Kernel,
     mapping_events: MappingEvents,
     plan: Plan,
     objects: &[Arc<Object>],
 ) -> Result<Session> {
-    let kernel = Kernel::load(options, uprobes, &target)?;
     let setup = Setup {
         target,
         options: options.clone(),

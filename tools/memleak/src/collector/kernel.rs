@@ -10,7 +10,7 @@ use libbpf_rs::{Link, MapCore, MapFlags, OpenObject, ProgramMut};
 use memtools::attach::{self, AttachError, KernelError, Kind, Links, Probe, Uprobes, Way};
 use memtools::events::EventReader;
 use memtools::maps::{self, MapError, MappedArray, SharedWords};
-use memtools::target::Target;
+use memtools::target::PidNamespace;
 use memtools::target::object::Object;
 
 use super::abi::{BLOCK_SET_WORDS, BlockKey, COUNTERS, Counter, Event, Stack, StackTotals};
@@ -56,8 +56,13 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Loads the programs for a process. Nothing is attached yet.
-    pub fn load(options: &Options, uprobes: Uprobes, target: &Target) -> Result<Self, KernelError> {
+    /// Loads the programs for a process of a PID namespace (none: the initial one), which is yet to be
+    /// named. Nothing is attached.
+    pub fn load(
+        options: &Options,
+        uprobes: Uprobes,
+        namespace: Option<PidNamespace>,
+    ) -> Result<Self, KernelError> {
         let failed = |source| KernelError::new("loading memleak's BPF programs", source);
         // The object has to outlive the skeleton, and both live until the process ends.
         let object: &'static mut MaybeUninit<OpenObject> =
@@ -65,7 +70,7 @@ impl Kernel {
         let mut open = skel::MemleakSkelBuilder::default()
             .open(object)
             .map_err(failed)?;
-        settings::configure(&mut open, options, uprobes, target).map_err(failed)?;
+        settings::configure(&mut open, options, uprobes, namespace);
         settings::choose_programs(&mut open, uprobes.way);
         settings::size_maps(&mut open, options).map_err(failed)?;
         let skel = open.load().map_err(failed)?;
@@ -80,10 +85,18 @@ impl Kernel {
             life: Links::default(),
             probes: Links::default(),
             uprobes,
-            attach_pid: target.pid(),
+            attach_pid: 0,
         };
         kernel.allow_any_text();
         Ok(kernel)
+    }
+
+    /// Names the process: by its PID, and by the one that it has in its namespace.
+    pub fn aim_at(&mut self, pid: u32, inner_pid: u32) {
+        self.attach_pid = pid;
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            bss.target_process = inner_pid;
+        }
     }
 
     /// Attaches what tells the life of the process: exec, and the end of threads.

@@ -71,6 +71,8 @@ pub struct Session {
     has_ended: bool,
     was_silent: bool,
     is_recording: bool,
+    /// When the last object with an allocator got its probes that was not there at the attach.
+    allocator_came_ns: u64,
     outbox: Vec<Message>,
 }
 
@@ -92,6 +94,8 @@ impl Session {
             mapping_events,
         } = setup;
         kernel.attach_life()?;
+        // The kernel side sees each exec from here on.
+        let since_ns = monotonic_ns();
         kernel.attach(&plan, target.live_thread())?;
         let (pid, tid) = (target.pid(), target.live_thread());
         let resident = process::resident(target.live_thread());
@@ -99,7 +103,7 @@ impl Session {
         let mut session = Self {
             prices: Prices::new(&plan, &kernel.uprobes()),
             events: kernel.events().context("opening the ring buffer")?,
-            text: Text::new(mapping_events),
+            text: Text::new(mapping_events, since_ns),
             planned: objects.iter().map(|object| object.id()).collect(),
             intervals: Intervals::default(),
             mapped_image: 0,
@@ -124,6 +128,7 @@ impl Session {
             has_ended: false,
             was_silent: false,
             is_recording: true,
+            allocator_came_ns: 0,
             outbox: Vec::new(),
             target,
             options,
@@ -152,7 +157,12 @@ impl Session {
         &self.comm
     }
 
-    /// When recording began (CLOCK_MONOTONIC, nanoseconds).
+    /// Since when all that is allocated is seen (CLOCK_MONOTONIC, nanoseconds).
+    pub fn complete_since_ns(&self) -> u64 {
+        self.started_ns.max(self.allocator_came_ns)
+    }
+
+    /// When recording began, likewise.
     pub fn started_ns(&self) -> u64 {
         self.started_ns
     }
@@ -277,6 +287,9 @@ impl Session {
                 let error = anyhow::Error::new(error);
                 let note = format!("{error:#}; its allocations are not seen");
                 self.outbox.push(Message::Note(note));
+            }
+            if found.has_allocator() {
+                self.allocator_came_ns = monotonic_ns();
             }
             self.plan.probes.append(&mut found.probes);
             self.prices = Prices::new(&self.plan, &uprobes);

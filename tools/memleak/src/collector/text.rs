@@ -45,6 +45,7 @@ pub enum TextChange {
 #[derive(Debug)]
 pub struct Text {
     events: MappingEvents,
+    since_ns: u64,
     mappings: Mappings,
     program: Option<FileId>,
     images: u32,
@@ -60,10 +61,11 @@ pub struct Text {
 }
 
 impl Text {
-    /// Knows nothing yet.
-    pub fn new(events: MappingEvents) -> Self {
+    /// Knows nothing yet. What happened before `since_ns` (CLOCK_MONOTONIC) is no change: it is read.
+    pub fn new(events: MappingEvents, since_ns: u64) -> Self {
         Self {
             events,
+            since_ns,
             mappings: Mappings::default(),
             program: None,
             images: 0,
@@ -114,7 +116,8 @@ impl Text {
 
     fn take_batch(&mut self, tid: u32, batch: Batch) -> Vec<TextChange> {
         let mut changes = Vec::new();
-        for (time, event) in batch.events {
+        let since = self.since_ns;
+        for (time, event) in batch.events.into_iter().filter(|(time, _)| *time >= since) {
             match event {
                 MappingEvent::Exec { comm } => changes.push(self.begin_image(time, comm)),
                 MappingEvent::Mapped(record) => {
@@ -264,7 +267,7 @@ mod tests {
     use super::*;
 
     fn text() -> Text {
-        Text::new(MappingEvents::default())
+        Text::new(MappingEvents::default(), 5)
     }
 
     fn exec(time: u64) -> (u64, MappingEvent) {
@@ -310,6 +313,14 @@ mod tests {
             assert_eq!(text.program, program_of(tid));
             assert_eq!(text.mappings.current().count(), 1);
         }
+    }
+
+    /// The kernel side has not seen it either.
+    #[test]
+    fn an_exec_before_the_attach_is_none() {
+        let mut text = text();
+        let changes = text.take_batch(std::process::id(), batch(vec![exec(4), exec(6)]));
+        assert!(matches!(changes[..], [TextChange::Image { images: 1, .. }]));
     }
 
     #[test]

@@ -69,7 +69,6 @@ pub struct Matcher {
     /// As the kernel names it.
     cgroup: Option<String>,
     container: Option<String>,
-    is_memory_v1: bool,
 }
 
 impl Matcher {
@@ -89,7 +88,6 @@ impl Matcher {
             comm: filter.comm.as_ref().map(|comm| cut(comm, COMM_BYTES)),
             cgroup,
             container: filter.container.clone(),
-            is_memory_v1: mounts.unified.is_none(),
         };
         if let Some(id) = &filter.container {
             matcher.check_container(id)?;
@@ -101,10 +99,11 @@ impl Matcher {
     fn check_container(&self, id: &str) -> Result<(), UserError> {
         let mut found: Vec<String> = Vec::new();
         for pid in all_pids() {
-            let of_it = cgroup::of_process(pid, self.is_memory_v1);
-            let name = of_it.as_deref().and_then(cgroup::container);
+            let cgroups = cgroups_of(pid);
+            let names = cgroups.iter().filter_map(|own| cgroup::container(own));
             found.extend(
-                name.filter(|name| is_container(name, id))
+                names
+                    .filter(|name| is_container(name, id))
                     .map(str::to_owned),
             );
         }
@@ -137,12 +136,12 @@ impl Matcher {
         if self.cgroup.is_none() && self.container.is_none() {
             return true;
         }
-        let Some(own) = cgroup::of_process(pid, self.is_memory_v1) else {
-            return false;
-        };
-        let is_in = |wanted: &String| cgroup::is_within(&own, wanted);
+        // It is in one of each hierarchy, and may have been named by either.
+        let own = cgroups_of(pid);
+        let is_in = |wanted: &String| own.iter().any(|own| cgroup::is_within(own, wanted));
         let has = |wanted: &String| {
-            cgroup::container(&own).is_some_and(|name| is_container(name, wanted))
+            let mut names = own.iter().filter_map(|own| cgroup::container(own));
+            names.any(|name| is_container(name, wanted))
         };
         self.cgroup.as_ref().is_none_or(is_in) && self.container.as_ref().is_none_or(has)
     }
@@ -154,6 +153,12 @@ impl Matcher {
             .filter(|pid| self.matches(*pid))
             .collect()
     }
+}
+
+/// Of version 2, and of the memory controller.
+fn cgroups_of(pid: u32) -> Vec<String> {
+    let both = [false, true].map(|is_memory_v1| cgroup::of_process(pid, is_memory_v1));
+    both.into_iter().flatten().collect()
 }
 
 /// An ID by its beginning, as container engines take it; a name is only itself.

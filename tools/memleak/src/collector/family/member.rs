@@ -14,8 +14,8 @@ use crate::snapshot::{ProcessFigures, Snapshot, Stack, StackAccount, process_lab
 /// A process under observation.
 pub struct Member {
     pub session: Session,
-    /// How long its program had run before recording began, if it began under our eyes.
-    pub late: Option<Duration>,
+    /// When its program began, if that was under our eyes (CLOCK_MONOTONIC, nanoseconds).
+    pub since_ns: Option<u64>,
     /// Its recording began so long after the family's, in nanoseconds.
     offset_ns: u64,
     owner: Owner,
@@ -30,15 +30,24 @@ pub struct Part {
 }
 
 impl Member {
-    pub fn new(session: Session, late: Option<Duration>, family_started_ns: u64) -> Self {
+    pub fn new(session: Session, since_ns: Option<u64>, family_started_ns: u64) -> Self {
         Self {
             offset_ns: session.started_ns().saturating_sub(family_started_ns),
             owner: Owner::default(),
-            late,
+            since_ns,
             session,
             was_silent: false,
             was_detached: false,
         }
+    }
+
+    /// How long its program had run before all of it was seen.
+    fn late(&self) -> Option<Duration> {
+        let missed = self
+            .session
+            .complete_since_ns()
+            .checked_sub(self.since_ns?)?;
+        Some(Duration::from_nanos(missed))
     }
 
     /// What it has now; `is_last`: recording ends with it.
@@ -55,7 +64,7 @@ impl Member {
             has_ended: moment.has_ended,
             allocs: moment.events.allocs,
             frees: moment.events.frees,
-            late: self.late,
+            late: self.late(),
         };
         self.owner.begin(&figures.comm, figures.pid);
         for account in &mut snapshot.stacks {

@@ -3,6 +3,7 @@
 
 mod choice;
 mod member;
+mod spares;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::os::fd::RawFd;
@@ -19,6 +20,7 @@ use memtools::target::process_events::{ProcessEvent, ProcessEvents};
 
 pub use self::choice::{Choice, Filter, Matcher};
 use self::member::{Member, Part};
+pub use self::spares::Spares;
 use super::{Message, Session, Watched};
 use crate::snapshot::{
     Events, Loss, MappingCalls, Moment, ProbeLoad, ProcessFigures, Processes, ResidentChange,
@@ -90,6 +92,8 @@ pub struct Family {
     was_silent: bool,
     has_told_end: bool,
     is_recording: bool,
+    /// What plans had to say.
+    told: HashSet<String>,
     outbox: Vec<Message>,
 }
 
@@ -157,6 +161,7 @@ impl Family {
             was_silent: false,
             has_told_end: false,
             is_recording: true,
+            told: HashSet::new(),
             outbox: Vec::new(),
         };
         if let Some(session) = setup.first {
@@ -194,14 +199,17 @@ impl Family {
 
     // ---- who comes ----
 
-    fn admit(&mut self, mut session: Session, late: Option<Duration>) {
+    fn admit(&mut self, mut session: Session, since_ns: Option<u64>) {
         session.set_base_line_ns(self.base_line_ns);
         let pid = session.target().pid();
+        // Those that run the same have the same to tell.
         for note in &session.plan().notes {
-            self.outbox
-                .push(Message::Note(format!("PID {pid}: {note}")));
+            if self.told.insert(note.clone()) {
+                self.outbox
+                    .push(Message::Note(format!("PID {pid}: {note}")));
+            }
         }
-        let member = Member::new(session, late, self.started_ns);
+        let member = Member::new(session, since_ns, self.started_ns);
         self.kin.insert(pid);
         self.members.insert(pid, member);
     }
@@ -288,8 +296,7 @@ impl Family {
                 waiting.since_ns = Some(time);
             }
             if let Some(member) = self.members.get_mut(&pid) {
-                let late = member.session.started_ns().checked_sub(time);
-                member.late = late.map(Duration::from_nanos);
+                member.since_ns = Some(time);
             }
         }
         if !self.is_known(pid) && self.matcher.matches(pid) {
@@ -312,12 +319,7 @@ impl Family {
         }
         let comm = process::comm(pid).unwrap_or_default();
         match (self.attach)(pid, self.mapping_events.of(pid)) {
-            Ok(session) => {
-                // An exec that came meanwhile began the program that counts.
-                let since = candidate.since_ns;
-                let late = since.map(|since| session.started_ns().saturating_sub(since));
-                self.admit(session, late.map(Duration::from_nanos));
-            }
+            Ok(session) => self.admit(session, candidate.since_ns),
             Err(error) => {
                 self.unseen += 1;
                 self.refused.push(pid);

@@ -2,7 +2,7 @@
 
 use libbpf_rs::{MapCore, MapFlags, ProgramAttachType};
 use memtools::attach::{Uprobes, Way};
-use memtools::target::Target;
+use memtools::target::PidNamespace;
 
 use super::skel;
 use crate::collector::{Options, sets};
@@ -20,17 +20,14 @@ pub fn configure(
     open: &mut skel::OpenMemleakSkel<'_>,
     options: &Options,
     uprobes: Uprobes,
-    target: &Target,
-) -> Result<(), libbpf_rs::Error> {
-    let namespace = target.pid_namespace()?;
+    namespace: Option<PidNamespace>,
+) {
     let Some(rodata) = open.maps.rodata_data.as_deref_mut() else {
-        return Ok(());
+        return;
     };
-    rodata.target_process = target.pid();
     if let Some(namespace) = namespace {
         rodata.pid_namespace_device = namespace.device;
         rodata.pid_namespace_inode = namespace.inode;
-        rodata.target_process = namespace.pid;
     }
     rodata.has_attach_cookie = u32::from(uprobes.has_cookie);
     rodata.sample_every = options.sample_every;
@@ -39,7 +36,6 @@ pub fn configure(
     rodata.block_set_count = sets::set_count(options.room.blocks);
     rodata.trace_every_event = u32::from(options.trace);
     rodata.max_stack_depth = options.max_stack_depth;
-    Ok(())
 }
 
 /// Only the programs of one way can be loaded on every kernel.
