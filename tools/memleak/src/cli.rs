@@ -530,6 +530,12 @@ impl Cli {
                 "--explain is about one process: name it with -p PID",
             ));
         }
+        if self.max_memory.is_some() && self.is_about_several() {
+            return Err(UserError::usage(
+                "--max-memory is for one process: of several, each has its own tables \
+                 (--max-allocs, --stack-storage-size)",
+            ));
+        }
         if let Some("") = self.comm.as_deref() {
             return Err(UserError::usage("--comm names no process"));
         }
