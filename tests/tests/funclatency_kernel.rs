@@ -86,13 +86,9 @@ fn many_threads_sleep_at_once() {
         let function = found.function("do_nanosleep");
         let [calls, count, inside, unwound, missed] = function.account();
         println!("{how:?}: {:?}", function.account());
-        // What was not seen is said: entries, or returns.
-        assert_eq!(
-            calls + found.events_lost(),
-            100,
-            "{:?}",
-            found.record["loss"]
-        );
+        // What was not seen is said: entries, or returns. What is missed may be another process's.
+        let lost = found.events_lost();
+        assert!(calls <= 100 && calls + lost >= 100, "{calls}, {lost} lost");
         assert_eq!(count + inside + missed, calls);
         assert_eq!(unwound, 0);
         workload.quit();
