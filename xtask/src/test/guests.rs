@@ -95,7 +95,7 @@ impl<'a> Guests<'a> {
                 begun -= 1;
                 rows.truncate(begun);
                 summary.note(format!(
-                    "{}: {} and what follows run again, one processor at a time: the emulator executed code that was no longer there",
+                    "{}: {} and what follows run again, one processor at a time: the emulator executed code that was no longer there, or fell silent without a word",
                     kernel.name, left[begun].name
                 ));
             } else {
@@ -249,10 +249,14 @@ fn rows(
     (rows, begun)
 }
 
-/// Whether the machine died of something that no processor does.
+/// Whether the machine died of something that no processor does. Where that comes over it in the timer's
+/// interrupt, which is probed too, no watchdog is left to say so: it falls silent.
 fn is_emulators_fault(outcome: &Outcome) -> bool {
-    let trouble = outcome.trouble.as_deref();
-    matches!(outcome.end, End::Died | End::Late) && trouble.is_some_and(console::is_stale_code)
+    match (outcome.end, outcome.trouble.as_deref()) {
+        (End::Died | End::Late, Some(trouble)) => console::is_stale_code(trouble),
+        (End::Late, None) => true,
+        _ => false,
+    }
 }
 
 fn how(end: End) -> &'static str {
