@@ -5,7 +5,8 @@
  * larger ones on 7.2.
  *
  * Task storage is refused to a thread while another one has been preempted inside of it on the same
- * CPU (one guard for each CPU, before 6.19): such a thread has its record in the table.
+ * CPU (one guard for each CPU, before 6.19): such a thread has its
+ * record in the table, as long as it lives.
  */
 #ifndef MEMTOOLS_THREAD_RECORD_BPF_H
 #define MEMTOOLS_THREAD_RECORD_BPF_H

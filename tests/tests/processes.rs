@@ -3,7 +3,11 @@
 // Outside test functions clippy does not know that this is a test.
 #![allow(clippy::expect_used)]
 
-use memtools_tests::{MemoryCgroup, Report, RunningTool, Truth, Workload, load, skip};
+use std::fs;
+
+use memtools_tests::{
+    MemoryCgroup, Report, RunningTool, Truth, Workload, load, skip, workloads_dir,
+};
 use serde_json::Value;
 
 /// Every report, without a hidden block, from a command line's choice on.
@@ -144,7 +148,7 @@ fn what_is_missed_of_hasty_children_is_said() {
 /// A command, and what it starts.
 #[test]
 fn a_commands_children_are_followed() {
-    let path = memtools_tests::workloads_dir().join("tree");
+    let path = workloads_dir().join("tree");
     let script = format!("(echo go; sleep 2; echo quit) | {} hasty 2", path.display());
     let args = ["-o", "0", "--json", "--follow", "--", "sh", "-c", &script];
     let mut memleak = RunningTool::spawn("memleak", &args);
@@ -187,13 +191,16 @@ fn several_pids_are_each_exact() {
 /// Those that come later are found as soon as they have the name, and go on to be exact.
 #[test]
 fn processes_are_found_by_name() {
-    let mut memleak = memleak(&["--comm", "exact"]);
+    // No other test has one that is called so.
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = directory.path().join("called-so");
+    fs::copy(workloads_dir().join("exact"), &program).expect("a copy");
+    let mut memleak = memleak(&["--comm", "called-so"]);
     memleak.record(|report| processes(report).is_empty() && report["target"]["pid"] == 0);
-    let mut workload = Workload::start::<&str>("exact", &[]);
+    let mut workload = Workload::start_at::<&str>(&program, &[]);
     let pid = u64::from(workload.pid());
     memleak.record(|report| process(report, pid).is_some());
     let truth = workload.run();
-    // Another test's may be there too.
     let report = last_report(memleak);
     let process = process(&report, pid).expect("it is listed");
     assert_eq!(

@@ -49,11 +49,15 @@ struct Shared {
     rings: Rings,
     /// By PID.
     queues: HashMap<u32, Queue>,
+    /// How many queues there have been.
+    count: u64,
 }
 
 /// What was read, and not yet handed out.
 #[derive(Debug, Default)]
 struct Queue {
+    /// Tells it from an earlier one of its PID.
+    number: u64,
     events: Vec<(u64, MappingEvent)>,
     lost_since: Option<u64>,
 }
@@ -66,16 +70,26 @@ impl MappingEventSource {
             pages: BUFFER_PAGES,
             wakes_at_once: false,
         })?;
-        let queues = HashMap::new();
-        Ok(Self(Arc::new(Mutex::new(Shared { rings, queues }))))
+        Ok(Self(Arc::new(Mutex::new(Shared {
+            rings,
+            ..Shared::default()
+        }))))
     }
 
     /// Those of one process from now on; only one may have them.
     pub fn of(&self, pid: u32) -> MappingEvents {
-        locked(&self.0).queues.insert(pid, Queue::default());
+        let mut shared = locked(&self.0);
+        shared.count += 1;
+        let number = shared.count;
+        let queue = Queue {
+            number,
+            ..Queue::default()
+        };
+        shared.queues.insert(pid, queue);
         MappingEvents {
             shared: self.0.clone(),
             pid,
+            number,
         }
     }
 }
@@ -108,6 +122,7 @@ impl Shared {
 pub struct MappingEvents {
     shared: Arc<Mutex<Shared>>,
     pid: u32,
+    number: u64,
 }
 
 impl MappingEvents {
@@ -144,7 +159,14 @@ impl MappingEvents {
 
 impl Drop for MappingEvents {
     fn drop(&mut self) {
-        locked(&self.shared).queues.remove(&self.pid);
+        let queues = &mut locked(&self.shared).queues;
+        // A later process of its number may have one by now.
+        if queues
+            .get(&self.pid)
+            .is_some_and(|queue| queue.number == self.number)
+        {
+            queues.remove(&self.pid);
+        }
     }
 }
 

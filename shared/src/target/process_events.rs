@@ -41,6 +41,8 @@ pub enum ProcessEvent {
 #[derive(Debug)]
 pub struct ProcessEvents {
     rings: Rings,
+    /// Younger than the last look at the rings, by time.
+    held_back: Vec<(u64, ProcessEvent)>,
 }
 
 impl ProcessEvents {
@@ -51,7 +53,8 @@ impl ProcessEvents {
             pages: BUFFER_PAGES,
             wakes_at_once: true,
         })?;
-        Ok(Self { rings })
+        let held_back = Vec::new();
+        Ok(Self { rings, held_back })
     }
 
     /// Readable as soon as something has happened.
@@ -59,14 +62,18 @@ impl ProcessEvents {
         self.rings.fds()
     }
 
-    /// What happened since the last call, by time (CLOCK_MONOTONIC, nanoseconds), and whether some of it
-    /// was lost.
+    /// What happened from the last call to the beginning of this one, by time (CLOCK_MONOTONIC,
+    /// nanoseconds), and whether some of it was lost. What happens while CPU after CPU is read waits for
+    /// the next call: something older may be where was read before.
     pub fn drain(&mut self) -> (Vec<(u64, ProcessEvent)>, bool) {
-        let mut events = Vec::new();
+        let read_ns = crate::events::monotonic_ns();
+        let mut events = std::mem::take(&mut self.held_back);
         let lost_since = self.rings.drain(|kind, misc, body| {
             events.extend(parse(kind, misc, body));
         });
         events.sort_by_key(|(time, _)| *time);
+        let ready = events.partition_point(|(time, _)| *time <= read_ns);
+        self.held_back = events.split_off(ready);
         (events, lost_since.is_some())
     }
 }

@@ -76,7 +76,7 @@ pub struct Cli {
     container: Option<String>,
 
     /// Of several processes, trace so many at a time
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_processes: u32,
 
     /// Run a command (split at blanks) and trace it; `-- COMMAND ARG…` takes any arguments
@@ -538,6 +538,13 @@ impl Cli {
         }
         if let Some("") = self.comm.as_deref() {
             return Err(UserError::usage("--comm names no process"));
+        }
+        if self
+            .cgroup
+            .as_ref()
+            .is_some_and(|path| path.as_os_str().is_empty())
+        {
+            return Err(UserError::usage("--cgroup names no cgroup"));
         }
         if self.container.as_deref() == Some("") {
             return Err(UserError::usage("--container names no container"));

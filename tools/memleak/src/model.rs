@@ -58,6 +58,8 @@ pub struct Ledger {
     /// How long after each other updates come.
     interval: Duration,
     suppressions: Suppressions,
+    /// Where in the list of processes each is, by the name of its frame: the later one of two that have one.
+    labels: HashMap<String, usize>,
     /// Sums over all rows, as of the last update: pictures ask for them all the time.
     sums: Sums,
     /// What can be leaked, over time.
@@ -160,6 +162,9 @@ impl Ledger {
             self.totals.push(time, bytes);
         }
         self.peak = self.peak.max(total);
+        let processes = update.moment.processes.iter();
+        let list = processes.flat_map(|processes| processes.list.iter().enumerate());
+        self.labels = list.map(|(at, process)| (process.label(), at)).collect();
         self.moment = Some(update.moment);
         self.updates += 1;
         Ok(())
@@ -229,9 +234,7 @@ impl Ledger {
     pub fn process_of(&self, row: &Row) -> Option<&ProcessFigures> {
         let processes = self.moment.as_ref()?.processes.as_ref()?;
         let name = self.frames(row).next_back()?.symbol.as_deref()?;
-        // The later one of two with one PID and name.
-        let mut list = processes.list.iter().rev();
-        list.find(|process| process.label() == name)
+        processes.list.get(*self.labels.get(name)?)
     }
 
     /// All processes, where there are several, with what can be leaked of each: the largest first.

@@ -105,8 +105,17 @@ impl Plan {
 /// What was planned for objects that other processes have too.
 #[derive(Debug, Default)]
 pub struct PlanCache {
-    /// By file, and whether it is the program.
-    known: HashMap<(FileId, bool), Plan>,
+    /// By file, as it was then, and whether it is the program.
+    known: HashMap<(FileId, Version, bool), Plan>,
+}
+
+/// Tells a file from what was written over it: its size and when it was changed (seconds, nanoseconds).
+type Version = (u64, i64, i64);
+
+fn version(object: &Object) -> Option<Version> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(object.open_path()).ok()?;
+    Some((metadata.size(), metadata.ctime(), metadata.ctime_nsec()))
 }
 
 impl PlanCache {
@@ -118,12 +127,21 @@ impl PlanCache {
         allocator: &Allocator,
         uprobes: &Uprobes,
     ) -> Plan {
+        /// Each keeps its file open.
+        const MOST: usize = 1024;
+        if self.known.len() > MOST {
+            self.known.clear();
+        }
         let mut all = Plan::default();
         for object in objects {
             let is_program = program.is_some_and(|program| program.id() == object.id());
-            let known = self.known.entry((object.id(), is_program));
-            let own = known
-                .or_insert_with(|| plan(std::slice::from_ref(object), program, allocator, uprobes));
+            let new = || plan(std::slice::from_ref(object), program, allocator, uprobes);
+            let Some(version) = version(object) else {
+                all.notes.extend(new().notes);
+                continue;
+            };
+            let known = self.known.entry((object.id(), version, is_program));
+            let own = known.or_insert_with(new);
             all.probes.extend(own.probes.iter().cloned());
             all.notes.extend(own.notes.iter().cloned());
         }

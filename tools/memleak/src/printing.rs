@@ -188,7 +188,9 @@ impl<'a> Printing<'a> {
 
     /// With a child, its end is awaited: it has got the signal as well.
     fn on_signal(&mut self) -> Next {
-        if self.child.is_none() {
+        // One that has ended awaits nothing; its children may still be traced.
+        let has_ended = |child: &mut Child| matches!(child.try_wait(), Ok(Some(_)));
+        if self.child.as_mut().is_none_or(has_ended) {
             self.ending = Ending::Interrupted;
             return Next::End;
         }

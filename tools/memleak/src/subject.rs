@@ -337,9 +337,11 @@ impl Ready {
     fn kernel(&self, options: &Options, uprobes: Uprobes, target: &Target) -> Result<Kernel> {
         let namespace = target.pid_namespace()?;
         let spares = self.spares.as_ref().filter(|_| namespace.is_none());
-        let mut kernel = match spares.and_then(Spares::take) {
-            Some(kernel) => kernel,
-            None => Kernel::load(options, uprobes, namespace)?,
+        let spare = spares.and_then(Spares::take);
+        let mut kernel = match spare {
+            // Of a process whose leader has ended, probes go in another way.
+            Some(kernel) if kernel.uprobes().way == uprobes.way => kernel,
+            _ => Kernel::load(options, uprobes, namespace)?,
         };
         let inner_pid = namespace.map_or(target.pid(), |namespace| namespace.pid);
         kernel.aim_at(target.pid(), inner_pid);

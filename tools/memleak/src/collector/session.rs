@@ -139,6 +139,12 @@ impl Session {
             .text
             .read(tid)
             .with_context(|| format!("reading /proc/{tid}/maps"))?;
+        // What was mapped since the plan was made.
+        for (object, is_program) in session.text.objects() {
+            if !session.planned.contains(&object.id()) {
+                session.attach_to(&object, is_program);
+            }
+        }
         session.find_linker();
         session.place_cookies();
         session.kernel.enable(true);

@@ -87,6 +87,14 @@ impl Text {
         Ok(())
     }
 
+    /// The files of code that are mapped now, and whether each is the program.
+    pub fn objects(&self) -> Vec<(Arc<Object>, bool)> {
+        let objects = self.mappings.current_objects().into_iter();
+        objects
+            .map(|object| (object.clone(), self.program == Some(object.id())))
+            .collect()
+    }
+
     /// What to wait for.
     pub fn fds(&self) -> Vec<RawFd> {
         self.events.fds()

@@ -240,7 +240,11 @@ fn moment(moment: &Moment) -> format::Moment {
 }
 
 fn processes(processes: &Processes) -> format::Processes {
-    let one = |process: &ProcessFigures| {
+    let mut columns = format::Processes {
+        chosen_by: processes.chosen_by.clone(),
+        ..format::Processes::default()
+    };
+    for process in &processes.list {
         let ProcessFigures {
             pid,
             comm,
@@ -249,19 +253,16 @@ fn processes(processes: &Processes) -> format::Processes {
             frees,
             late,
         } = process;
-        format::Process {
-            pid: *pid,
-            comm: comm.clone(),
-            has_ended: *has_ended,
-            allocs: *allocs,
-            frees: *frees,
-            late_ns: late.map(nanoseconds),
-        }
-    };
-    format::Processes {
-        chosen_by: processes.chosen_by.clone(),
-        list: processes.list.iter().map(one).collect(),
+        columns.pid.push(*pid);
+        columns.comm.push(comm.clone());
+        columns.has_ended.push(*has_ended);
+        columns.allocs.push(*allocs);
+        columns.frees.push(*frees);
+        columns
+            .late_ns
+            .push(late.map_or(0, |late| nanoseconds(late) + 1));
     }
+    columns
 }
 
 fn resident(resident: Resident) -> format::Resident {

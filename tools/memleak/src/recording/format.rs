@@ -269,27 +269,25 @@ pub struct Processes {
     /// By what they were chosen, for people.
     #[prost(string, tag = "1")]
     pub chosen_by: String,
-    #[prost(message, repeated, tag = "2")]
-    pub list: Vec<Process>,
+    /// As all that follow: one for each process. The outermost frame of its stacks is called
+    /// `COMM (PID n)`.
+    #[prost(uint32, repeated, tag = "2")]
+    pub pid: Vec<u32>,
+    #[prost(string, repeated, tag = "3")]
+    pub comm: Vec<String>,
+    #[prost(bool, repeated, tag = "4")]
+    pub has_ended: Vec<bool>,
+    #[prost(uint64, repeated, tag = "5")]
+    pub allocs: Vec<u64>,
+    #[prost(uint64, repeated, tag = "6")]
+    pub frees: Vec<u64>,
+    /// 0: it did not begin meanwhile; else for how long its program had run before it was traced, and 1.
+    #[prost(uint64, repeated, tag = "7")]
+    pub late_ns: Vec<u64>,
 }
 
-/// One of them. The outermost frame of its stacks is called `COMM (PID n)`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Process {
-    #[prost(uint32, tag = "1")]
-    pub pid: u32,
-    #[prost(string, tag = "2")]
-    pub comm: String,
-    #[prost(bool, tag = "3")]
-    pub has_ended: bool,
-    #[prost(uint64, tag = "4")]
-    pub allocs: u64,
-    #[prost(uint64, tag = "5")]
-    pub frees: u64,
-    /// How long its program had run before it was traced, if it began meanwhile.
-    #[prost(uint64, optional, tag = "6")]
-    pub late_ns: Option<u64>,
-}
+/// The most processes in one update.
+pub const MOST_PROCESSES: usize = 1 << 16;
 
 /// Resident memory in bytes.
 #[derive(Clone, Copy, PartialEq, prost::Message)]

@@ -326,7 +326,8 @@ fn loss(out: &mut String, loss: &Loss) {
         ),
         (
             loss.unseen_processes,
-            "processes not traced: they ended before their probes were in, or cannot be traced"
+            "processes not traced, or not to their end: they ended before their probes were in, or cannot be \
+             traced"
                 .to_owned(),
         ),
     ];

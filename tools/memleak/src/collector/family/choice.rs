@@ -77,7 +77,11 @@ impl Matcher {
         /// TASK_COMM_LEN less the terminator.
         const COMM_BYTES: usize = 15;
         let mounts = Mounts::find();
-        let cgroup = filter.cgroup.as_deref().map(|path| mounts.cgroup_of(path));
+        let cgroup = filter.cgroup.as_deref().map(|path| {
+            // Without links and dots, if it is a path of the file system.
+            let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+            mounts.cgroup_of(&path)
+        });
         if let (Some(cgroup), Some(path)) = (&cgroup, &filter.cgroup)
             && !mounts.has(cgroup)
         {

@@ -43,11 +43,17 @@ impl Member {
 
     /// How long its program had run before all of it was seen.
     fn late(&self) -> Option<Duration> {
-        let missed = self
-            .session
-            .complete_since_ns()
-            .checked_sub(self.since_ns?)?;
-        Some(Duration::from_nanos(missed))
+        /// An allocator that comes later than that is not what the program has begun with.
+        const BEGINNING_NS: u64 = 1_000_000_000;
+        let (since, started) = (self.since_ns?, self.session.started_ns());
+        let complete = self.session.complete_since_ns();
+        let begun = since.max(started);
+        let seen = if complete.saturating_sub(begun) < BEGINNING_NS {
+            complete
+        } else {
+            started
+        };
+        seen.checked_sub(since).map(Duration::from_nanos)
     }
 
     /// What it has now; `is_last`: recording ends with it.

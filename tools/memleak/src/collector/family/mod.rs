@@ -23,12 +23,14 @@ use self::member::{Member, Part};
 pub use self::spares::Spares;
 use super::{Message, Session, Watched};
 use crate::snapshot::{
-    Events, Loss, MappingCalls, Moment, ProbeLoad, ProcessFigures, Processes, ResidentChange,
-    Snapshot, StackAccount,
+    Amount, Events, Loss, MappingCalls, Moment, ProbeLoad, ProcessFigures, Processes,
+    ResidentChange, Snapshot, StackAccount,
 };
 
 /// How often everybody is looked at who may match by now: another cgroup is no event.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often the processes' own events are taken, at most.
+const PUMP: Duration = Duration::from_millis(10);
 /// How many processes that have ended keep what they had not freed.
 const MOST_ENDED: usize = 1000;
 
@@ -73,10 +75,12 @@ pub struct Family {
     members: BTreeMap<u32, Member>,
     waiting: VecDeque<Candidate>,
     /// Those that cannot be traced, or are too many: they are not tried again.
-    refused: Vec<u32>,
+    refused: HashSet<u32>,
     /// Whose children are followed: also of those that have ended by the time it is told.
     kin: HashSet<u32>,
     ended: Vec<Ended>,
+    /// The first that there was: it stands for all of them.
+    first: Option<(u32, String)>,
     /// What those that have ended came to.
     past: Past,
     /// Probes of processes that have ended, on their way out.
@@ -85,7 +89,11 @@ pub struct Family {
     started_ns: u64,
     base_line_ns: u64,
     looked: Instant,
+    pumped: Instant,
     unseen: u64,
+    /// Processes whose probes were taken out early, and what the last of them paid, in percent.
+    detached: u64,
+    last_share: f64,
     /// Processes that are not listed any more.
     forgotten: u64,
     was_full: bool,
@@ -146,16 +154,20 @@ impl Family {
             most_processes: setup.most_processes,
             members: BTreeMap::new(),
             waiting: VecDeque::new(),
-            refused: Vec::new(),
+            refused: HashSet::new(),
             kin: HashSet::new(),
             ended: Vec::new(),
+            first: None,
             past: Past::default(),
             leaving: Vec::new(),
             started: now,
             started_ns: monotonic_ns(),
             base_line_ns: 0,
             looked: now,
+            pumped: now,
             unseen: 0,
+            detached: 0,
+            last_share: 0.0,
             forgotten: 0,
             was_full: false,
             was_silent: false,
@@ -202,6 +214,8 @@ impl Family {
     fn admit(&mut self, mut session: Session, since_ns: Option<u64>) {
         session.set_base_line_ns(self.base_line_ns);
         let pid = session.target().pid();
+        self.first
+            .get_or_insert_with(|| (pid, session.comm().to_owned()));
         // Those that run the same have the same to tell.
         for note in &session.plan().notes {
             if self.told.insert(note.clone()) {
@@ -267,26 +281,61 @@ impl Family {
         let (events, has_lost) = self.process_events.drain();
         for (time, event) in events {
             match event {
-                ProcessEvent::Forked { pid, parent } => {
-                    // The number is another process's now.
-                    self.refused.retain(|refused| *refused != pid);
-                    self.kin.remove(&pid);
-                    let is_child = self.choice.follows && self.kin.contains(&parent);
-                    if is_child || self.matcher.matches(pid) {
-                        self.want(pid, Some(time));
-                    }
-                }
+                ProcessEvent::Forked { pid, parent } => self.take_fork(pid, parent, time),
                 ProcessEvent::Named { pid, is_exec, .. } => self.take_name(pid, is_exec, time),
                 ProcessEvent::Ended { .. } => {}
             }
         }
         if has_lost {
+            // At least.
+            self.unseen += 1;
             self.note(
                 "more processes came at once than could be told of: some may not be traced"
                     .to_owned(),
             );
             self.look_around();
+            self.look_for_children();
         }
+    }
+
+    fn take_fork(&mut self, pid: u32, parent: u32, time: u64) {
+        // What memleak itself starts to try something is nobody's.
+        if parent == std::process::id() && !self.kin.contains(&pid) {
+            return;
+        }
+        let is_child = self.choice.follows && self.kin.contains(&parent);
+        if self.is_found_already(pid, time) {
+            return;
+        }
+        self.kin.remove(&pid);
+        if is_child || self.matcher.matches(pid) {
+            self.want(pid, Some(time));
+        }
+    }
+
+    /// Whether a process was found before the record of its fork was read. If the number was another
+    /// process's before, that one is let go.
+    fn is_found_already(&mut self, pid: u32, time: u64) -> bool {
+        self.refused.remove(&pid);
+        if let Some(at) = self.waiting.iter().position(|waiting| waiting.pid == pid) {
+            let waiting = &mut self.waiting[at];
+            if waiting.since_ns.is_none() {
+                waiting.since_ns = Some(time);
+                return true;
+            }
+            self.waiting.remove(at);
+            self.unseen += 1;
+            return false;
+        }
+        let Some(member) = self.members.get_mut(&pid) else {
+            return false;
+        };
+        if member.since_ns.is_none() && time < member.session.started_ns() {
+            member.since_ns = Some(time);
+            return true;
+        }
+        self.retire(pid);
+        false
     }
 
     fn take_name(&mut self, pid: u32, is_exec: bool, time: u64) {
@@ -298,8 +347,11 @@ impl Family {
             if let Some(member) = self.members.get_mut(&pid) {
                 member.since_ns = Some(time);
             }
+            // What could not be traced was the program before.
+            self.refused.remove(&pid);
         }
-        if !self.is_known(pid) && self.matcher.matches(pid) {
+        let is_kin = self.choice.follows && self.kin.contains(&pid);
+        if !self.is_known(pid) && (is_exec && is_kin || self.matcher.matches(pid)) {
             self.want(pid, is_exec.then_some(time));
         }
     }
@@ -307,7 +359,7 @@ impl Family {
     fn try_to_attach(&mut self, candidate: &Candidate) {
         let pid = candidate.pid;
         if self.members.len() >= self.most_processes {
-            self.refused.push(pid);
+            self.refused.insert(pid);
             self.unseen += 1;
             if !std::mem::replace(&mut self.was_full, true) {
                 let most = self.most_processes;
@@ -322,7 +374,7 @@ impl Family {
             Ok(session) => self.admit(session, candidate.since_ns),
             Err(error) => {
                 self.unseen += 1;
-                self.refused.push(pid);
+                self.refused.insert(pid);
                 if !has_ended(pid, &error) {
                     self.note(format!("{comm} (PID {pid}) is not traced: {error:#}"));
                 }
@@ -339,8 +391,10 @@ impl Family {
                 match message {
                     Message::Ended => gone.push(*pid),
                     Message::Silence => member.was_silent = true,
-                    Message::Detached(_) => {
+                    Message::Detached(percent) => {
                         member.was_detached = true;
+                        self.detached += 1;
+                        self.last_share = percent;
                         let text = message.text().unwrap_or_default();
                         let text = format!("PID {pid}: {text}");
                         self.outbox.push(Message::Note(text));
@@ -368,7 +422,7 @@ impl Family {
             && members.all(|member| member.was_detached)
         {
             self.is_recording = false;
-            self.outbox.push(Message::Detached(100.0));
+            self.outbox.push(Message::Detached(self.last_share));
         }
     }
 
@@ -382,7 +436,8 @@ impl Family {
                 self.past.add(&with_lateness(snapshot.moment, &figures));
                 let mut stacks = snapshot.stacks;
                 stacks.retain(|account| account.live.count > 0);
-                let bytes = stacks.iter().map(|account| account.live.bytes).sum();
+                let leaks = stacks.iter().filter(|account| account.class.can_leak());
+                let bytes = leaks.map(|account| account.live.bytes).sum();
                 self.ended.push(Ended {
                     figures,
                     stacks,
@@ -458,15 +513,13 @@ impl Family {
             list.push(figures);
         }
         sum.loss.add(&past.loss);
-        sum.loss.unseen_processes += self.unseen;
-        let first = list.first();
+        sum.loss.unseen_processes += self.unseen + self.detached + self.forgotten;
+        let (pid, comm) = self.first.clone().unwrap_or_default();
         let moment = Moment {
             time: Timestamp::now(),
             elapsed: self.started.elapsed(),
-            pid: first.map_or(0, |process| process.pid),
-            comm: first
-                .map(|process| process.comm.clone())
-                .unwrap_or_default(),
+            pid,
+            comm,
             has_ended: self.has_told_end,
             events: Events {
                 allocs: sum.events.allocs + past.events.allocs,
@@ -531,7 +584,11 @@ impl Watched for Family {
     }
 
     fn pump(&mut self) -> Vec<Message> {
-        self.pump_members();
+        // Each thread that anybody makes wakes us.
+        if self.pumped.elapsed() >= PUMP {
+            self.pumped = Instant::now();
+            self.pump_members();
+        }
         if self.is_recording {
             // Whoever a process made before its end is known by now.
             self.take_process_events();
@@ -563,10 +620,22 @@ impl Watched for Family {
         for member in self.members.values_mut() {
             member.session.set_base_line_ns(self.base_line_ns);
         }
+        for account in self.ended.iter_mut().flat_map(|ended| &mut ended.stacks) {
+            // All that it has is from before.
+            account.fresh = if is_set {
+                Amount::default()
+            } else {
+                account.live
+            };
+        }
     }
 
     fn finish(&mut self) -> Result<Snapshot> {
+        if self.is_recording {
+            self.take_process_events();
+        }
         self.is_recording = false;
+        self.unseen += std::mem::take(&mut self.waiting).len() as u64;
         let snapshot = self.collect(true);
         for (_, member) in std::mem::take(&mut self.members) {
             self.let_go(member);

@@ -70,23 +70,33 @@ fn loss(loss: &format::Loss) -> Result<Loss, Fault> {
 }
 
 fn processes(processes: format::Processes) -> Result<Processes, Fault> {
-    let one = |process: format::Process| {
-        Ok(ProcessFigures {
-            pid: process.pid,
-            comm: process.comm,
-            has_ended: process.has_ended,
-            allocs: figure(process.allocs)?,
-            frees: figure(process.frees)?,
-            late: process.late_ns.map(Duration::from_nanos),
-        })
-    };
+    let count = processes.pid.len();
+    let lengths = [
+        processes.comm.len(),
+        processes.has_ended.len(),
+        processes.allocs.len(),
+        processes.frees.len(),
+        processes.late_ns.len(),
+    ];
+    if count > format::MOST_PROCESSES || lengths.iter().any(|length| *length != count) {
+        return Err(Fault::Damaged("a list of processes is not whole"));
+    }
+    let mut list = Vec::with_capacity(count);
+    for (index, comm) in processes.comm.into_iter().enumerate() {
+        list.push(ProcessFigures {
+            pid: processes.pid[index],
+            comm,
+            has_ended: processes.has_ended[index],
+            allocs: figure(processes.allocs[index])?,
+            frees: figure(processes.frees[index])?,
+            late: processes.late_ns[index]
+                .checked_sub(1)
+                .map(Duration::from_nanos),
+        });
+    }
     Ok(Processes {
         chosen_by: processes.chosen_by,
-        list: processes
-            .list
-            .into_iter()
-            .map(one)
-            .collect::<Result<_, _>>()?,
+        list,
     })
 }
 
