@@ -44,6 +44,17 @@ impl Mounts {
         mounts.any(|mount| mount.write_path(cgroup, "", &mut path) && Path::new(&path).exists())
     }
 
+    /// The hierarchy that a path in a file system is in, if it is in one of these: whether it is the memory
+    /// controller's of version 1.
+    pub fn is_memory_v1(&self, path: &Path) -> Option<bool> {
+        let is_in =
+            |mount: &Option<Mount>| mount.as_ref().is_some_and(|m| path.starts_with(&m.point));
+        if is_in(&self.memory) {
+            return Some(true);
+        }
+        is_in(&self.unified).then_some(false)
+    }
+
     /// A cgroup as a user names it, a path in a file system or in the hierarchy, as the kernel names
     /// it.
     pub fn cgroup_of(&self, path: &Path) -> String {

@@ -3,9 +3,8 @@
  * A tree of processes, of which every one leaks an amount of its own.
  *
  *	tree held N	N children, every other one by exec and one of four with a child of its own,
- *			that wait for the second "go" before they leak; all of them are there until the
- *			third
- *	tree hasty N	N children that leak at once, and end
+ *			that wait for the second "go" before they leak; all of them are there until
+ *the third tree hasty N	N children that leak at once, and end
  *
  * Child I leaks I + 1 blocks of 100 + I bytes, its own child the same.
  */

@@ -35,7 +35,7 @@ Examples:
   memleak -p 1234 --explain    which probes would be used, and what they cost
   memleak                      the kernel's own memory: slab, pages, per-CPU memory, vmalloc
   memleak --slab --by comm     its slab objects, with the processes that asked for them
-  memleak --follow -- make -j4     a program and all that it starts
+  memleak --follow -- ./server     a program, and the workers that it starts
   memleak --comm nginx         every nginx, those that are started later among them
 
 Exit codes: 0; the command's own, or 128 and its signal; 1 the system failed; 2 bad input;
@@ -59,19 +59,21 @@ pub struct Cli {
     #[arg(short, long, value_name = "PID", value_parser = parse_pid, allow_negative_numbers = true, value_delimiter = ',')]
     pub pid: Vec<u32>,
 
-    /// Trace the children too, those that are there and those that come, each with its own programs
+    /// Trace the children too, those that are there and those that come. One that lives for less than a
+    /// tenth of a second may end unseen, which is counted
     #[arg(long)]
     pub follow: bool,
 
-    /// Trace the processes that are called so, now or later
+    /// Trace the processes that are called so (as `ps -o comm` has it), now or later; may be given more
+    /// than once
     #[arg(long, value_name = "NAME", conflicts_with_all = ["pid", "command", "run"])]
-    comm: Option<String>,
+    comm: Vec<String>,
 
     /// Trace the processes in this cgroup, and below it, now or later
     #[arg(long, value_name = "PATH", conflicts_with_all = ["pid", "command", "run"])]
     cgroup: Option<PathBuf>,
 
-    /// Trace the processes in this container, now or later: its ID, or the beginning of it
+    /// Trace the processes in this container, those that come later among them: its ID, or the beginning
     #[arg(long, value_name = "ID", conflicts_with_all = ["pid", "command", "run"])]
     container: Option<String>,
 
@@ -414,7 +416,7 @@ impl Cli {
     /// What is traced.
     pub fn subject(&self) -> Result<Subject, UserError> {
         let filter = Filter {
-            comm: self.comm.clone(),
+            comms: self.comm.clone(),
             cgroup: self.cgroup.clone(),
             container: self.container.clone(),
         };
@@ -536,7 +538,7 @@ impl Cli {
                  (--max-allocs, --stack-storage-size)",
             ));
         }
-        if let Some("") = self.comm.as_deref() {
+        if self.comm.iter().any(String::is_empty) {
             return Err(UserError::usage("--comm names no process"));
         }
         if self

@@ -215,13 +215,20 @@ impl<'a> FrameName<'a> {
     fn of(frame: &'a Frame) -> Self {
         Self {
             place: match &frame.symbol {
-                Some(symbol) => Place::Symbol(symbol),
+                Some(symbol) => Place::Symbol(without_pid(frame, symbol)),
                 None => Place::InPage(frame.addr % PAGE_BYTES),
             },
             module: &frame.module,
             is_inlined: frame.inlined,
         }
     }
+}
+
+/// A process of several is known by its name: in another run it has another PID.
+fn without_pid<'a>(frame: &Frame, symbol: &'a str) -> &'a str {
+    let is_process = frame.addr == 0 && frame.module == "process";
+    let name = symbol.rsplit_once(" (PID ").filter(|_| is_process);
+    name.map_or(symbol, |(name, _)| name)
 }
 
 /// Rows by their names.

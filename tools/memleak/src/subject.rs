@@ -60,10 +60,10 @@ impl About {
         let first = present.first();
         let mut tracing = family.chosen_by();
         if present.is_empty() {
-            tracing.push_str(": there is none yet");
+            tracing.push_str(": no process yet");
         } else {
             let count = counted(present.len() as u64, "process");
-            tracing.push_str(&format!(" ({count} now)"));
+            tracing.extend([" (", &count, " now)"]);
         }
         Self {
             pid: first.map_or(0, |(pid, _)| *pid),
@@ -352,6 +352,7 @@ impl Ready {
 /// What a family has to attach to others.
 fn family_setup(choice: Choice, cli: &Cli, options: &Options) -> Result<FamilySetup> {
     let matcher = Matcher::new(&choice.filter)?;
+    let most = choice.pids.len();
     let options = options.clone();
     let uprobes = Uprobes::find(false)?;
     let may_grow = choice.follows || !choice.filter.is_empty();
@@ -373,7 +374,8 @@ fn family_setup(choice: Choice, cli: &Cli, options: &Options) -> Result<FamilySe
         }),
         mapping_events: open_mapping_events()?,
         process_events: ProcessEvents::open().map_err(explain_perf)?,
-        most_processes: cli.max_processes as usize,
+        // Those that are named are meant.
+        most_processes: most.max(cli.max_processes as usize),
         first: None,
     })
 }

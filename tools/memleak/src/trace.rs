@@ -34,11 +34,18 @@ struct JsonEvent {
     #[serde(rename = "type")]
     record: &'static str,
     time: String,
+    #[serde(skip_serializing_if = "is_any")]
+    pid: u32,
     tid: u32,
     kind: &'static str,
     #[serde(serialize_with = "as_hex")]
     addr: u64,
     bytes: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so
+fn is_any(process: &u32) -> bool {
+    *process == 0
 }
 
 /// For programs: one object on each line.
@@ -51,6 +58,7 @@ pub fn json(events: &[TraceEvent], now: Timestamp) -> serde_json::Result<String>
             record: "event",
             // RFC 3339 in UTC.
             time: format!("{:.6}", time_of(event, now)),
+            pid: event.process,
             tid: event.thread,
             kind: if event.is_alloc { "alloc" } else { "free" },
             addr: event.address,
@@ -76,6 +84,7 @@ mod tests {
         let event = |is_alloc, age| TraceEvent {
             age: Duration::from_micros(age),
             is_alloc,
+            process: 41,
             thread: 7,
             address: 0x1000,
             bytes: 16,
@@ -95,8 +104,8 @@ mod tests {
     #[test]
     fn an_event_is_an_object_for_programs() {
         let now = Timestamp::from_second(2).unwrap();
-        let expected = r#"{"v":1,"tool":"memleak","type":"event","time":"1970-01-01T00:00:00.500000Z","tid":7,"kind":"alloc","addr":"0x1000","bytes":16}
-{"v":1,"tool":"memleak","type":"event","time":"1970-01-01T00:00:01.999999Z","tid":7,"kind":"free","addr":"0x1000","bytes":16}
+        let expected = r#"{"v":1,"tool":"memleak","type":"event","time":"1970-01-01T00:00:00.500000Z","pid":41,"pid":41,"tid":7,"kind":"alloc","addr":"0x1000","bytes":16}
+{"v":1,"tool":"memleak","type":"event","time":"1970-01-01T00:00:01.999999Z","pid":41,"pid":41,"tid":7,"kind":"free","addr":"0x1000","bytes":16}
 "#;
         assert_eq!(json(&events(), now).unwrap(), expected);
     }

@@ -49,6 +49,7 @@ mod tests {
     #[test]
     fn what_finds_no_room_is_counted() {
         let event = TraceEvent {
+            process: 7,
             age: Duration::ZERO,
             is_alloc: true,
             thread: 1,

@@ -129,6 +129,8 @@ pub struct TraceEvent {
     pub age: Duration,
     /// An allocation, not a free.
     pub is_alloc: bool,
+    /// The process; 0: any, in the kernel.
+    pub process: u32,
     /// The thread.
     pub thread: u32,
     /// The block.

@@ -347,6 +347,7 @@ impl Session {
                 abi::EVENT_ALLOC | abi::EVENT_FREE => traced.push(TraceEvent {
                     age: Duration::from_nanos(now.saturating_sub(event.time_ns)),
                     is_alloc: event.kind == abi::EVENT_ALLOC,
+                    process: self.target.pid(),
                     thread: event.thread,
                     address: event.address,
                     bytes: event.bytes,

@@ -57,10 +57,10 @@ pub(super) fn line(out: &mut String, text: &str) {
 
 fn head(out: &mut String, report: &Report<'_>) {
     let moment = report.moment;
-    let ended = if moment.has_ended {
-        ", which has ended"
-    } else {
-        ""
+    let ended = match (moment.has_ended, &moment.processes) {
+        (false, _) => "",
+        (true, None) => ", which has ended",
+        (true, Some(_)) => ", all ended",
     };
     let scaled = match report.scale {
         1 => String::new(),
@@ -326,8 +326,8 @@ fn loss(out: &mut String, loss: &Loss) {
         ),
         (
             loss.unseen_processes,
-            "processes not traced, or not to their end: they ended before their probes were in, or cannot be \
-             traced"
+            "processes not traced, or not to their end: they ended before their probes were in, cannot be \
+             traced, or were too many (--max-processes) or too dear (--max-overhead)"
                 .to_owned(),
         ),
     ];

@@ -45,7 +45,7 @@ const COLUMNS_OF_SEVERAL: &[Column] = &[
     COLUMNS[AGE],
     COLUMNS[KEPT],
     COLUMNS[TREND],
-    Column::text("PROCESS", 20).unsorted(),
+    Column::text("PROCESS", 20).rank(5).unsorted(),
     COLUMNS[STACK],
 ];
 

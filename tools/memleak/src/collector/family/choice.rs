@@ -21,8 +21,8 @@ pub struct Choice {
 /// What processes have in common: all that is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Their name, as the kernel has it (15 bytes of it).
-    pub comm: Option<String>,
+    /// Their name, or one of these, as the kernel has it (15 bytes of it).
+    pub comms: Vec<String>,
     /// The cgroup that they, or those above them, are in.
     pub cgroup: Option<PathBuf>,
     /// The container that they are in: its ID or the beginning of it, or its name.
@@ -32,7 +32,7 @@ pub struct Filter {
 impl Filter {
     /// Whether nobody is chosen by it.
     pub fn is_empty(&self) -> bool {
-        self.comm.is_none() && self.cgroup.is_none() && self.container.is_none()
+        self.comms.is_empty() && self.cgroup.is_none() && self.container.is_none()
     }
 }
 
@@ -40,12 +40,14 @@ impl Choice {
     /// For people; not yet cleaned.
     pub fn describe(&self) -> String {
         let Filter {
-            comm,
+            comms,
             cgroup,
             container,
         } = &self.filter;
         let mut parts = Vec::new();
-        parts.extend(comm.as_ref().map(|comm| format!("processes called {comm}")));
+        if !comms.is_empty() {
+            parts.push(format!("processes called {}", comms.join(" or ")));
+        }
         parts.extend(
             cgroup
                 .as_ref()
@@ -65,9 +67,11 @@ impl Choice {
 /// A filter, ready to be asked.
 #[derive(Debug)]
 pub struct Matcher {
-    comm: Option<String>,
+    comms: Vec<String>,
     /// As the kernel names it.
     cgroup: Option<String>,
+    /// The hierarchy that it was named in; `None`: any.
+    is_memory_v1: Option<bool>,
     container: Option<String>,
 }
 
@@ -77,11 +81,11 @@ impl Matcher {
         /// TASK_COMM_LEN less the terminator.
         const COMM_BYTES: usize = 15;
         let mounts = Mounts::find();
-        let cgroup = filter.cgroup.as_deref().map(|path| {
-            // Without links and dots, if it is a path of the file system.
-            let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-            mounts.cgroup_of(&path)
-        });
+        // Without links and dots, if it is a path of the file system.
+        let path = filter.cgroup.as_deref();
+        let path = path.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned()));
+        let is_memory_v1 = path.as_deref().and_then(|path| mounts.is_memory_v1(path));
+        let cgroup = path.map(|path| mounts.cgroup_of(&path));
         if let (Some(cgroup), Some(path)) = (&cgroup, &filter.cgroup)
             && !mounts.has(cgroup)
         {
@@ -89,52 +93,28 @@ impl Matcher {
             return Err(UserError::usage(text));
         }
         let matcher = Self {
-            comm: filter.comm.as_ref().map(|comm| cut(comm, COMM_BYTES)),
+            comms: filter
+                .comms
+                .iter()
+                .map(|comm| cut(comm, COMM_BYTES))
+                .collect(),
             cgroup,
+            is_memory_v1,
             container: filter.container.clone(),
         };
         if let Some(id) = &filter.container {
-            matcher.check_container(id)?;
+            check_container(id)?;
         }
         Ok(matcher)
     }
 
-    /// A container whose processes have yet to come has no cgroup either: that is a mistyped ID.
-    fn check_container(&self, id: &str) -> Result<(), UserError> {
-        let mut found: Vec<String> = Vec::new();
-        for pid in all_pids() {
-            let cgroups = cgroups_of(pid);
-            let names = cgroups.iter().filter_map(|own| cgroup::container(own));
-            found.extend(
-                names
-                    .filter(|name| is_container(name, id))
-                    .map(str::to_owned),
-            );
-        }
-        found.sort();
-        found.dedup();
-        match &found[..] {
-            [] => Err(UserError::usage(format!(
-                "no process is in a container {id} (`docker ps`, `crictl ps` or `podman ps` lists \
-                 their IDs)"
-            ))),
-            [_] => Ok(()),
-            several => Err(UserError::usage(format!(
-                "{} containers begin with {id}: {}",
-                several.len(),
-                several.join(", ")
-            ))),
-        }
-    }
-
     /// Whether a process that lives is one of them.
     pub fn matches(&self, pid: u32) -> bool {
-        if self.comm.is_none() && self.cgroup.is_none() && self.container.is_none() {
+        if self.comms.is_empty() && self.cgroup.is_none() && self.container.is_none() {
             return false;
         }
-        if let Some(wanted) = &self.comm
-            && process::comm(pid).as_ref() != Some(wanted)
-        {
+        let is_called_so = || process::comm(pid).is_some_and(|comm| self.comms.contains(&comm));
+        if !self.comms.is_empty() && !is_called_so() {
             return false;
         }
         if self.cgroup.is_none() && self.container.is_none() {
@@ -142,7 +122,12 @@ impl Matcher {
         }
         // It is in one of each hierarchy, and may have been named by either.
         let own = cgroups_of(pid);
-        let is_in = |wanted: &String| own.iter().any(|own| cgroup::is_within(own, wanted));
+        let is_in = |wanted: &String| match self.is_memory_v1 {
+            Some(is_v1) => {
+                cgroup::of_process(pid, is_v1).is_some_and(|own| cgroup::is_within(&own, wanted))
+            }
+            None => own.iter().any(|own| cgroup::is_within(own, wanted)),
+        };
         let has = |wanted: &String| {
             let mut names = own.iter().filter_map(|own| cgroup::container(own));
             names.any(|name| is_container(name, wanted))
@@ -159,6 +144,34 @@ impl Matcher {
     }
 }
 
+/// A container whose processes have yet to come has no cgroup either: that is a mistyped ID.
+fn check_container(id: &str) -> Result<(), UserError> {
+    let mut found: Vec<String> = Vec::new();
+    for pid in all_pids() {
+        let cgroups = cgroups_of(pid);
+        let names = cgroups.iter().filter_map(|own| cgroup::container(own));
+        found.extend(
+            names
+                .filter(|name| is_container(name, id))
+                .map(str::to_owned),
+        );
+    }
+    found.sort();
+    found.dedup();
+    match &found[..] {
+        [] => Err(UserError::usage(format!(
+            "no process is in a container {id} (`docker ps`, `crictl ps` or `podman ps` lists \
+             their IDs)"
+        ))),
+        [_] => Ok(()),
+        several => Err(UserError::usage(format!(
+            "{} containers begin with {id}: {}",
+            several.len(),
+            several.join(", ")
+        ))),
+    }
+}
+
 /// Of version 2, and of the memory controller.
 fn cgroups_of(pid: u32) -> Vec<String> {
     let both = [false, true].map(|is_memory_v1| cgroup::of_process(pid, is_memory_v1));
@@ -172,7 +185,8 @@ fn is_container(name: &str, wanted: &str) -> bool {
 }
 
 fn cut(text: &str, bytes: usize) -> String {
-    text[..text.floor_char_boundary(bytes)].to_owned()
+    let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    text[..ends.take_while(|end| *end <= bytes).last().unwrap_or(0)].to_owned()
 }
 
 /// Every process there is.
@@ -200,9 +214,9 @@ mod tests {
         let own = std::process::id();
         let comm = process::comm(own).unwrap();
         let matcher = |comm: &str| {
-            let comm = Some(comm.to_owned());
+            let comms = vec![comm.to_owned()];
             Matcher::new(&Filter {
-                comm,
+                comms,
                 ..Filter::default()
             })
             .unwrap()
@@ -225,7 +239,7 @@ mod tests {
         choice.follows = true;
         assert_eq!(choice.describe(), "PID 7 and children");
         let filter = Filter {
-            comm: Some("nginx".to_owned()),
+            comms: vec!["nginx".to_owned()],
             cgroup: Some("/a".into()),
             container: None,
         };

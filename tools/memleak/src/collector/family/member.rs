@@ -162,8 +162,8 @@ mod tests {
 
     #[test]
     fn a_stack_is_owned_once_until_the_process_has_another_name() {
-        let mut owner = Owner::default();
-        owner.begin("a", 7);
+        let mut whose = Owner::default();
+        whose.begin("a", 7);
         let location = Arc::new(Location {
             address: 7,
             object: None,
@@ -176,7 +176,7 @@ mod tests {
             is_cut: true,
             ..Stack::default()
         });
-        let owned = owner.stack(&stack);
+        let owned = whose.stack(&stack);
         assert!(owned.is_cut && owned.locations.len() == 2);
         let name = |stack: &Stack| {
             stack
@@ -187,11 +187,11 @@ mod tests {
                 .map(|s| s.name.clone())
         };
         assert_eq!(name(&owned).as_deref(), Some("a (PID 7)"));
-        owner.begin("a", 7);
-        assert!(Arc::ptr_eq(&owner.stack(&stack), &owned));
-        owner.begin("b", 7);
-        assert_eq!(name(&owner.stack(&stack)).as_deref(), Some("b (PID 7)"));
-        let none = owner.stack(&Arc::default());
+        whose.begin("a", 7);
+        assert!(Arc::ptr_eq(&whose.stack(&stack), &owned));
+        whose.begin("b", 7);
+        assert_eq!(name(&whose.stack(&stack)).as_deref(), Some("b (PID 7)"));
+        let none = whose.stack(&Arc::default());
         assert_eq!(name(&none).as_deref(), Some("b (PID 7)"));
     }
 }

@@ -107,6 +107,7 @@ impl System {
             .map(|event| TraceEvent {
                 age: Duration::from_nanos(now.saturating_sub(event.time_ns)),
                 is_alloc: event.is_alloc != 0,
+                process: 0,
                 thread: event.thread,
                 address: event.address,
                 bytes: event.bytes,

@@ -1,0 +1,194 @@
+//! Who comes: those that match, and children.
+
+use std::time::Instant;
+
+use memtools::process;
+use memtools::target::TargetError;
+use memtools::target::process_events::ProcessEvent;
+
+use super::choice;
+use super::member::Member;
+use super::{Candidate, Family};
+use crate::collector::{Message, Session};
+
+impl Family {
+    pub(super) fn admit(&mut self, mut session: Session, since_ns: Option<u64>) {
+        session.set_base_line_ns(self.base_line_ns);
+        let pid = session.target().pid();
+        self.first
+            .get_or_insert_with(|| (pid, session.comm().to_owned()));
+        // Those that run the same have the same to tell.
+        for note in &session.plan().notes {
+            if self.told.insert(note.clone()) {
+                self.outbox
+                    .push(Message::Note(format!("PID {pid}: {note}")));
+            }
+        }
+        let member = Member::new(session, since_ns, self.started_ns);
+        self.kin.insert(pid);
+        self.members.insert(pid, member);
+    }
+
+    /// Everybody who matches, and is not known.
+    pub(super) fn look_around(&mut self) {
+        self.looked = Instant::now();
+        if self.choice.filter.is_empty() {
+            return;
+        }
+        let all = self.matcher.all();
+        self.refused.retain(|pid| all.contains(pid));
+        for pid in all {
+            self.want(pid, None);
+        }
+    }
+
+    /// The children that there are.
+    pub(super) fn look_for_children(&mut self) {
+        if !self.choice.follows {
+            return;
+        }
+        let parents: Vec<(u32, u32)> = choice::all_pids()
+            .into_iter()
+            .filter_map(|pid| Some((pid, process::parent(pid)?)))
+            .collect();
+        loop {
+            let known = self.kin.len();
+            for (pid, parent) in &parents {
+                if self.kin.contains(parent) {
+                    self.want(*pid, None);
+                }
+            }
+            if self.kin.len() == known {
+                return;
+            }
+        }
+    }
+
+    fn is_known(&self, pid: u32) -> bool {
+        pid == std::process::id()
+            || self.members.contains_key(&pid)
+            || self.refused.contains(&pid)
+            || self.waiting.iter().any(|waiting| waiting.pid == pid)
+    }
+
+    fn want(&mut self, pid: u32, since_ns: Option<u64>) {
+        if !self.is_known(pid) {
+            self.kin.insert(pid);
+            self.waiting.push_back(Candidate { pid, since_ns });
+        }
+    }
+
+    pub(super) fn take_process_events(&mut self) {
+        let (events, has_lost) = self.process_events.drain();
+        for (time, event) in events {
+            match event {
+                ProcessEvent::Forked { pid, parent } => self.take_fork(pid, parent, time),
+                ProcessEvent::Named { pid, is_exec, .. } => self.take_name(pid, is_exec, time),
+                ProcessEvent::Ended { .. } => {}
+            }
+        }
+        if has_lost {
+            // At least.
+            self.unseen += 1;
+            self.note(
+                "more processes came at once than could be told of: some may not be traced"
+                    .to_owned(),
+            );
+            self.look_around();
+            self.look_for_children();
+        }
+    }
+
+    fn take_fork(&mut self, pid: u32, parent: u32, time: u64) {
+        // What memleak itself starts to try something is nobody's.
+        if parent == std::process::id() && !self.kin.contains(&pid) {
+            return;
+        }
+        let is_child = self.choice.follows && self.kin.contains(&parent);
+        if self.is_found_already(pid, time) {
+            return;
+        }
+        self.kin.remove(&pid);
+        if is_child || self.matcher.matches(pid) {
+            self.want(pid, Some(time));
+        }
+    }
+
+    /// Whether a process was found before the record of its fork was read. If the number was another
+    /// process's before, that one is let go.
+    fn is_found_already(&mut self, pid: u32, time: u64) -> bool {
+        self.refused.remove(&pid);
+        if let Some(at) = self.waiting.iter().position(|waiting| waiting.pid == pid) {
+            let waiting = &mut self.waiting[at];
+            if waiting.since_ns.is_none() {
+                waiting.since_ns = Some(time);
+                return true;
+            }
+            self.waiting.remove(at);
+            self.unseen += 1;
+            return false;
+        }
+        let Some(member) = self.members.get_mut(&pid) else {
+            return false;
+        };
+        if member.since_ns.is_none() && time < member.session.started_ns() {
+            member.since_ns = Some(time);
+            return true;
+        }
+        self.retire(pid);
+        false
+    }
+
+    fn take_name(&mut self, pid: u32, is_exec: bool, time: u64) {
+        if is_exec {
+            // What the program before it has missed is gone with it.
+            if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.pid == pid) {
+                waiting.since_ns = Some(time);
+            }
+            if let Some(member) = self.members.get_mut(&pid) {
+                member.since_ns = Some(time);
+            }
+            // What could not be traced was the program before.
+            self.refused.remove(&pid);
+        }
+        let is_kin = self.choice.follows && self.kin.contains(&pid);
+        if !self.is_known(pid) && (is_exec && is_kin || self.matcher.matches(pid)) {
+            self.want(pid, is_exec.then_some(time));
+        }
+    }
+
+    pub(super) fn try_to_attach(&mut self, candidate: &Candidate) {
+        let pid = candidate.pid;
+        if self.members.len() >= self.most_processes {
+            self.refused.insert(pid);
+            self.unseen += 1;
+            if !std::mem::replace(&mut self.was_full, true) {
+                let most = self.most_processes;
+                self.note(format!(
+                    "{most} processes are traced, others are not; raise --max-processes"
+                ));
+            }
+            return;
+        }
+        let comm = process::comm(pid).unwrap_or_default();
+        match (self.attach)(pid, self.mapping_events.of(pid)) {
+            Ok(session) => self.admit(session, candidate.since_ns),
+            Err(error) => {
+                self.unseen += 1;
+                self.refused.insert(pid);
+                if !has_ended(pid, &error) {
+                    self.note(format!("{comm} (PID {pid}) is not traced: {error:#}"));
+                }
+            }
+        }
+    }
+}
+
+/// Whether a process could not be traced because it is there no more.
+fn has_ended(pid: u32, error: &anyhow::Error) -> bool {
+    let is_gone = matches!(
+        error.downcast_ref(),
+        Some(TargetError::NoSuchProcess(_) | TargetError::Zombie(_))
+    );
+    is_gone || process::start_time(pid).is_none()
+}
