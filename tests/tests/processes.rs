@@ -149,7 +149,10 @@ fn what_is_missed_of_hasty_children_is_said() {
 #[test]
 fn a_commands_children_are_followed() {
     let path = workloads_dir().join("tree");
-    let script = format!("(echo go; sleep 2; echo quit) | {} hasty 2", path.display());
+    // As long as it may take until the last one is traced.
+    let seconds = load(2, 25);
+    let tree = path.display();
+    let script = format!("(echo go; sleep {seconds}; echo quit) | {tree} hasty 2");
     let args = ["-o", "0", "--json", "--follow", "--", "sh", "-c", &script];
     let mut memleak = RunningTool::spawn("memleak", &args);
     let (lines, said, status) = memleak.wait_end();
