@@ -104,8 +104,8 @@ mod tests {
     #[test]
     fn an_event_is_an_object_for_programs() {
         let now = Timestamp::from_second(2).unwrap();
-        let expected = r#"{"v":1,"tool":"memleak","type":"event","time":"1970-01-01T00:00:00.500000Z","pid":41,"pid":41,"tid":7,"kind":"alloc","addr":"0x1000","bytes":16}
-{"v":1,"tool":"memleak","type":"event","time":"1970-01-01T00:00:01.999999Z","pid":41,"pid":41,"tid":7,"kind":"free","addr":"0x1000","bytes":16}
+        let expected = r#"{"v":1,"tool":"memleak","type":"event","time":"1970-01-01T00:00:00.500000Z","pid":41,"tid":7,"kind":"alloc","addr":"0x1000","bytes":16}
+{"v":1,"tool":"memleak","type":"event","time":"1970-01-01T00:00:01.999999Z","pid":41,"tid":7,"kind":"free","addr":"0x1000","bytes":16}
 "#;
         assert_eq!(json(&events(), now).unwrap(), expected);
     }
