@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
+use memtools::events::monotonic_ns;
 use memtools::process;
 use memtools::target::TargetError;
 use memtools::target::process_events::ProcessEvent;
 
 use super::choice;
 use super::member::Member;
-use super::{Candidate, Family};
+use super::{Candidate, Family, Settled};
 use crate::collector::{Message, Session};
 
 impl Family {
@@ -32,12 +33,11 @@ impl Family {
     /// Everybody who matches, and is not known.
     pub(super) fn look_around(&mut self) {
         self.looked = Instant::now();
+        self.forget_settled();
         if self.choice.filter.is_empty() {
             return;
         }
-        let all = self.matcher.all();
-        self.refused.retain(|pid| all.contains(pid));
-        for pid in all {
+        for pid in self.matcher.all() {
             self.want(pid, None);
         }
     }
@@ -67,8 +67,26 @@ impl Family {
     fn is_known(&self, pid: u32) -> bool {
         pid == std::process::id()
             || self.members.contains_key(&pid)
-            || self.refused.contains(&pid)
+            || self.settled.contains_key(&pid)
             || self.waiting.iter().any(|waiting| waiting.pid == pid)
+    }
+
+    /// `is_refused`: it is counted as unseen until it is tried again.
+    pub(super) fn settle(&mut self, pid: u32, is_refused: bool) {
+        let at_ns = monotonic_ns();
+        self.unseen += u64::from(is_refused);
+        self.settled.insert(pid, Settled { at_ns, is_refused });
+    }
+
+    /// Those whose numbers are nobody's: no record of them is on its way any more.
+    fn forget_settled(&mut self) {
+        /// Far longer than a record waits in its buffer.
+        const ON_ITS_WAY_NS: u64 = 10_000_000_000;
+        let now = monotonic_ns();
+        self.settled.retain(|pid, settled| {
+            now.saturating_sub(settled.at_ns) < ON_ITS_WAY_NS
+                || process::start_time_of_any(*pid).is_some()
+        });
     }
 
     fn want(&mut self, pid: u32, since_ns: Option<u64>) {
@@ -117,11 +135,16 @@ impl Family {
     /// Whether a process was found before the record of its fork was read. If the number was another
     /// process's before, that one is let go.
     fn is_found_already(&mut self, pid: u32, time: u64) -> bool {
-        self.refused.remove(&pid);
+        if let Some(settled) = self.settled.get(&pid) {
+            if time < settled.at_ns {
+                return true;
+            }
+            self.settled.remove(&pid);
+        }
         if let Some(at) = self.waiting.iter().position(|waiting| waiting.pid == pid) {
             let waiting = &mut self.waiting[at];
-            if waiting.since_ns.is_none() {
-                waiting.since_ns = Some(time);
+            if waiting.since_ns.is_none_or(|since| time <= since) {
+                waiting.since_ns.get_or_insert(time);
                 return true;
             }
             self.waiting.remove(at);
@@ -131,16 +154,27 @@ impl Family {
         let Some(member) = self.members.get_mut(&pid) else {
             return false;
         };
-        if member.since_ns.is_none() && time < member.session.started_ns() {
-            member.since_ns = Some(time);
+        if time <= member.since_ns.unwrap_or(member.session.started_ns()) {
+            member.since_ns.get_or_insert(time);
             return true;
         }
         self.retire(pid);
+        self.settled.remove(&pid);
         false
     }
 
     fn take_name(&mut self, pid: u32, is_exec: bool, time: u64) {
+        let mut was_refused = false;
         if is_exec {
+            if let Some(settled) = self.settled.get(&pid) {
+                if !settled.is_refused && time < settled.at_ns {
+                    // Its programs were seen, to the end of the last.
+                    return;
+                }
+                // What could not be traced was the program before.
+                was_refused = settled.is_refused;
+                self.settled.remove(&pid);
+            }
             // What the program before it has missed is gone with it.
             if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.pid == pid) {
                 waiting.since_ns = Some(time);
@@ -148,11 +182,11 @@ impl Family {
             if let Some(member) = self.members.get_mut(&pid) {
                 member.since_ns = Some(time);
             }
-            // What could not be traced was the program before.
-            self.refused.remove(&pid);
         }
         let is_kin = self.choice.follows && self.kin.contains(&pid);
         if !self.is_known(pid) && (is_exec && is_kin || self.matcher.matches(pid)) {
+            // It is tried once more, and counted once.
+            self.unseen -= u64::from(was_refused);
             self.want(pid, is_exec.then_some(time));
         }
     }
@@ -160,8 +194,7 @@ impl Family {
     pub(super) fn try_to_attach(&mut self, candidate: &Candidate) {
         let pid = candidate.pid;
         if self.members.len() >= self.most_processes {
-            self.refused.insert(pid);
-            self.unseen += 1;
+            self.settle(pid, true);
             if !std::mem::replace(&mut self.was_full, true) {
                 let most = self.most_processes;
                 self.note(format!(
@@ -174,8 +207,7 @@ impl Family {
         match (self.attach)(pid, self.mapping_events.of(pid)) {
             Ok(session) => self.admit(session, candidate.since_ns),
             Err(error) => {
-                self.unseen += 1;
-                self.refused.insert(pid);
+                self.settle(pid, true);
                 if !has_ended(pid, &error) {
                     self.note(format!("{comm} (PID {pid}) is not traced: {error:#}"));
                 }

@@ -6,7 +6,7 @@ mod choice;
 mod member;
 mod spares;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::os::fd::RawFd;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -56,6 +56,15 @@ struct Candidate {
     since_ns: Option<u64>,
 }
 
+/// A process of which is known what becomes of it.
+struct Settled {
+    /// Since when (CLOCK_MONOTONIC, nanoseconds).
+    at_ns: u64,
+    /// It cannot be traced, or there are too many: it is counted as unseen, and not tried again before
+    /// its next program. The others were traced, and have ended.
+    is_refused: bool,
+}
+
 /// A process that has ended.
 struct Ended {
     figures: ProcessFigures,
@@ -74,8 +83,8 @@ pub struct Family {
     most_processes: usize,
     members: BTreeMap<u32, Member>,
     waiting: VecDeque<Candidate>,
-    /// Those that cannot be traced, or are too many: they are not tried again.
-    refused: HashSet<u32>,
+    /// Those that are not waited for any more: older records of them have nothing to tell.
+    settled: HashMap<u32, Settled>,
     /// Whose children are followed: also of those that have ended by the time it is told.
     kin: HashSet<u32>,
     ended: Vec<Ended>,
@@ -156,7 +165,7 @@ impl Family {
             most_processes: setup.most_processes,
             members: BTreeMap::new(),
             waiting: VecDeque::new(),
-            refused: HashSet::new(),
+            settled: HashMap::new(),
             kin: HashSet::new(),
             ended: Vec::new(),
             first: None,
@@ -261,6 +270,7 @@ impl Family {
         let Some(mut member) = self.members.remove(&pid) else {
             return;
         };
+        self.settle(pid, false);
         match member.part(true) {
             Ok(Part { figures, snapshot }) => {
                 self.past.add(&with_lateness(snapshot.moment, &figures));
