@@ -13,6 +13,7 @@
 #include "session.bpf.h"
 #include "own_stack.bpf.h"
 #include "memleak/mappings.bpf.h"
+#include "memleak/sampler.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -28,11 +29,8 @@ static __always_inline u64 all_ones_if(u64 address)
 /* The slot of the stack of a call that just returned, or is about to. */
 static __always_inline u32 stack_of_return(struct pt_regs *ctx, struct thread *thread)
 {
-	u64 seed = (u64)generation << 32 | epoch;
 	struct walk *walk = &thread->walk;
 	u64 caller = thread->call.caller;
-	u64 hash;
-	u32 slot;
 
 	/* Without a branch, which would double what the verifier follows. */
 	walk->frames[0] = caller | (REGS_IP(ctx) & ~all_ones_if(caller));
@@ -40,17 +38,7 @@ static __always_inline u32 stack_of_return(struct pt_regs *ctx, struct thread *t
 	walk->flags = 0;
 	walk->frame_pointer = REGS_FP(ctx);
 	walk->stack_pointer = REGS_SP(ctx) + (RETURN_SLOT & all_ones_if(caller));
-	follow_anchors(thread->anchors, walk);
-	hash = walk_stack(walk, seed);
-	if (walk->flags & STACK_TRUNCATED)
-		COUNT(counters, LOSS_TRUNCATED_STACKS);
-	slot = find_stack(hash);
-	if (slot != STACK_UNKNOWN)
-		return slot;
-	slot = keep_stack(walk, hash, generation);
-	if (slot == STACK_UNKNOWN)
-		COUNT(counters, LOSS_STACKS);
-	return slot;
+	return slot_of_walk(thread, walk->frames[0]);
 }
 
 /*
@@ -160,7 +148,7 @@ static __always_inline bool leave_realloc(u64 task, const struct call *call, u64
 		return false;
 	}
 	if (call->flags & CALL_HAS_OLD) {
-		account_free(call->old.stack, call->old.bytes);
+		account_free(&call->old);
 		trace_block(task, EVENT_FREE, call->pointer, call->old.bytes, call->old.stack);
 	} else if (call->flags & CALL_OLD_UNTRACKED) {
 		COUNT(counters, COUNTER_UNTRACKED_FREES);
@@ -293,7 +281,7 @@ static __always_inline int enter_free(struct pt_regs *ctx)
 			thread->freed = address;
 		return 0;
 	}
-	account_free(block.stack, block.bytes);
+	account_free(&block);
 	trace_block(task, EVENT_FREE, address, block.bytes, block.stack);
 	if (frees_nest || block.bytes >= LARGE_BLOCK) {
 		thread = thread_of(task);
@@ -404,6 +392,20 @@ int free_enter(struct pt_regs *ctx)
 {
 	STAY_ON_OWN_STACK(ctx, no_probe);
 	return enter_free(ctx);
+}
+
+SEC("uprobe")
+int sample_enter(struct pt_regs *ctx)
+{
+	STAY_ON_OWN_STACK(ctx, no_probe);
+	return enter_sample(ctx);
+}
+
+SEC("uprobe")
+int sample_free_enter(struct pt_regs *ctx)
+{
+	STAY_ON_OWN_STACK(ctx, no_probe);
+	return enter_sample_free(ctx);
 }
 
 SEC("uprobe")

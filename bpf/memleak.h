@@ -8,6 +8,10 @@ enum counter {
 	COUNTER_NESTED_CALLS,
 	COUNTER_ANCHOR_HITS,
 	COUNTER_MAPPING_HITS,
+	COUNTER_SAMPLE_HITS,
+	/* What of the allocations and frees the process's own samples stand for. */
+	COUNTER_SAMPLED_ALLOCS,
+	COUNTER_SAMPLED_FREES,
 	/* What happened. */
 	COUNTER_FAILED,
 	COUNTER_UNTRACKED_FREES,
@@ -52,7 +56,40 @@ struct block {
 	u64 bytes;
 	u64 born_ns; /* CLOCK_MONOTONIC */
 	u32 stack;
-	u32 reserved;
+	u32 further; /* objects that a sample stands for beside itself */
+};
+
+/* Where an argument of a USDT probe is. */
+enum usdt_place {
+	USDT_CONSTANT,
+	USDT_REGISTER,
+	USDT_MEMORY,
+};
+
+struct usdt_argument {
+	u64 value; /* the constant, or what is added to the address */
+	u8 place;
+	u8 base; /* registers, by where they are in struct pt_regs */
+	u8 index;
+	u8 has_index;
+	u8 index_shift;
+	u8 bytes;
+	u8 is_signed;
+	u8 reserved;
+};
+
+#define USDT_ARGUMENTS 3
+
+/* What is known of a USDT probe before it is hit. */
+struct usdt_site {
+	struct usdt_argument arguments[USDT_ARGUMENTS];
+	/* From the unwind table: where the frame ends, above the return address. */
+	s32 frame_end;	   /* from what the register holds */
+	s32 frame_pointer; /* from there: where the caller's frame pointer is saved */
+	u8 frame_base;	   /* a register */
+	u8 knows_caller;
+	u8 saves_frame_pointer;
+	u8 reserved[5];
 };
 
 #define SET_WAYS	     2

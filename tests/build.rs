@@ -171,6 +171,18 @@ impl Builder {
         run(command.args(["-lown", "-Wl,-rpath,$ORIGIN"]));
     }
 
+    /// The library keeps no frame pointers.
+    fn sampler(&self) {
+        let library = ["-shared", "-fPIC", "-O2", "-fomit-frame-pointer"];
+        self.c("libsampler.so", "sampler_lib.c", &library);
+        let mut command = self.c_compiler("sampler", &[]);
+        command
+            .arg(self.source.join("sampler.c"))
+            .arg("-L")
+            .arg(&self.out);
+        run(command.args(["-lsampler", "-Wl,-rpath,$ORIGIN"]));
+    }
+
     fn plugins(&self) {
         for name in PLUGINS {
             let define = format!("-DPLUGIN_NAME={name}");
@@ -256,6 +268,7 @@ fn main() {
     builder.escape_names();
     builder.c("nomalloc", "nomalloc.c", WITHOUT_LIBC);
     builder.own_allocator();
+    builder.sampler();
     builder.plugins();
     builder.cpp("callloop", &[]);
     builder.cpp("exceptions", &[]);

@@ -46,11 +46,11 @@ static __always_inline bool holds_anchor(const struct anchor *anchor, u64 frame,
 
 /*
  * The frames that have no frame pointer: from an anchor's function the way goes to its caller.
- * `anchors` are a thread's, the innermost first.
+ * `anchors` are a thread's, the innermost first; `last` is the outermost frame that is known.
  */
-static __always_inline void follow_anchors(const struct anchor *anchors, struct walk *walk)
+static __always_inline void follow_anchors(const struct anchor *anchors, struct walk *walk,
+					   u64 last)
 {
-	u64 last = walk->frames[0];
 	u32 i;
 
 	/* A loop that is entered in its middle, as this one would be, 5.10 refuses unread. */

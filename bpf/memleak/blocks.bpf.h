@@ -20,24 +20,31 @@ struct {
 	__type(value, struct stack_totals);
 } totals SEC(".maps");
 
-static __always_inline void account_alloc(u32 slot, u64 bytes)
+static __always_inline void account_alloc(const struct block *block)
 {
+	u32 slot = block->stack;
 	struct stack_totals *t = bpf_map_lookup_elem(&totals, &slot);
 
 	if (!t)
 		return;
-	add(&t->allocs, 1);
-	add(&t->alloc_bytes, bytes);
+	add(&t->allocs, 1 + (u64)block->further);
+	add(&t->alloc_bytes, block->bytes);
 }
 
-static __always_inline void account_free(u32 slot, u64 bytes)
+static __always_inline void account_free(const struct block *block)
 {
+	u32 slot = block->stack;
 	struct stack_totals *t = bpf_map_lookup_elem(&totals, &slot);
 
 	if (!t)
 		return;
-	add(&t->frees, 1);
-	add(&t->free_bytes, bytes);
+	add(&t->frees, 1 + (u64)block->further);
+	add(&t->free_bytes, block->bytes);
+}
+
+static __always_inline u64 bytes_of_one(const struct block *block)
+{
+	return block->bytes / (1 + (u64)block->further);
 }
 
 static __always_inline struct block_key key_of(u64 address)
@@ -112,7 +119,7 @@ static __noinline int replace_block(u64 address, const struct block *block)
 	struct block old;
 
 	if (take_block(address, &old)) {
-		account_free(old.stack, old.bytes);
+		account_free(&old);
 		COUNT(counters, LOSS_MISSED_FREES);
 	}
 	return put_block(address, block);
@@ -130,7 +137,7 @@ static __always_inline void enter_block(u64 task, u64 address, u64 bytes, u32 sl
 		COUNT_BY(counters, LOSS_ALLOC_BYTES, bytes);
 		return;
 	}
-	account_alloc(slot, bytes);
+	account_alloc(&block);
 	trace_block(task, EVENT_ALLOC, address, bytes, slot);
 }
 

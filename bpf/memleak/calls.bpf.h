@@ -61,6 +61,27 @@ static __always_inline bool is_inside_call(struct call *call, u64 stack_pointer,
 	return true;
 }
 
+/* The slot of the stack that begins with what a thread's walk has found already. */
+static __always_inline u32 slot_of_walk(struct thread *thread, u64 last)
+{
+	u64 seed = (u64)generation << 32 | epoch;
+	struct walk *walk = &thread->walk;
+	u64 hash;
+	u32 slot;
+
+	follow_anchors(thread->anchors, walk, last);
+	hash = walk_stack(walk, seed);
+	if (walk->flags & STACK_TRUNCATED)
+		COUNT(counters, LOSS_TRUNCATED_STACKS);
+	slot = find_stack(hash);
+	if (slot != STACK_UNKNOWN)
+		return slot;
+	slot = keep_stack(walk, hash, generation);
+	if (slot == STACK_UNKNOWN)
+		COUNT(counters, LOSS_STACKS);
+	return slot;
+}
+
 /* The thread's call made ready, or NULL: inside another call. The function is set last. */
 static __always_inline struct call *begin_call(struct pt_regs *ctx, struct thread *thread,
 					       u64 bytes)

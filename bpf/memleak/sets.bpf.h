@@ -102,6 +102,7 @@ static __always_inline bool take_from_way(struct block_set *set, u32 way, u64 ke
 	what = READ_ONCE(set->what[way]);
 	block->bytes = what & ((1ULL << SET_STACK_SHIFT) - 1);
 	block->stack = what >> SET_STACK_SHIFT;
+	block->further = 0;
 	block->born_ns = READ_ONCE(set->born_ns[way]);
 	WRITE_ONCE(set->keys[way], 0);
 	add_ordered(&set->claims[way], -(REMOVAL + CLAIM));

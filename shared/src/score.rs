@@ -54,9 +54,14 @@ pub struct Amount {
 }
 
 impl Amount {
+    /// One block.
+    pub fn of_block(bytes: u64) -> Self {
+        Self { bytes, count: 1 }
+    }
+
     /// Adds one block.
     pub fn add_block(&mut self, bytes: u64) {
-        self.add(Self { bytes, count: 1 });
+        self.add(Self::of_block(bytes));
     }
 
     /// Adds blocks.

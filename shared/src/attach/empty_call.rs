@@ -85,7 +85,7 @@ impl EmptyCall {
             drop(links);
             let end = Probe {
                 file_offset: probe.file_offset + END,
-                cookie: 0,
+                ..Probe::default()
             };
             let mut links = Links::default();
             links.extend(attach(&progs.time_left, Kind::Entry, end)?);

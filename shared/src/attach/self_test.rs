@@ -313,7 +313,7 @@ pub(super) fn own_probes() -> Result<(Probe, Probe), libbpf_rs::Error> {
             .ok_or_else(|| libbpf_rs::Error::from_raw_os_error(libc::EFAULT))?;
         Ok::<_, libbpf_rs::Error>(Probe {
             file_offset: mapping.offset_of(address),
-            cookie: 0,
+            ..Probe::default()
         })
     };
     Ok((

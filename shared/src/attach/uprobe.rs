@@ -32,12 +32,14 @@ impl fmt::Display for Way {
 }
 
 /// One place of a probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Probe {
     /// Where in the file, in bytes.
     pub file_offset: u64,
     /// What its program finds as the attach cookie.
     pub cookie: u64,
+    /// Where in the file a counter lies that says whether anybody listens, if there is one.
+    pub semaphore: Option<u64>,
 }
 
 /// A program could not be attached.
@@ -106,6 +108,7 @@ pub fn attach(
                 .map(|probe| probe.file_offset as usize)
                 .collect(),
             cookies: probes.iter().map(|probe| probe.cookie).collect(),
+            ref_ctr_offsets: counters(probes),
             retprobe: kind == Kind::Return,
             session: kind == Kind::Session,
             ..Default::default()
@@ -118,6 +121,7 @@ pub fn attach(
         .map(|probe| {
             let options = UprobeOpts {
                 cookie: probe.cookie,
+                ref_ctr_offset: probe.semaphore.unwrap_or(0) as usize,
                 retprobe: kind == Kind::Return,
                 ..Default::default()
             };
@@ -127,6 +131,15 @@ pub fn attach(
                 .map_err(failed)
         })
         .collect()
+}
+
+/// None, or one for each.
+fn counters(probes: &[Probe]) -> Vec<usize> {
+    if probes.iter().all(|probe| probe.semaphore.is_none()) {
+        return Vec::new();
+    }
+    let counters = probes.iter().map(|probe| probe.semaphore.unwrap_or(0));
+    counters.map(|offset| offset as usize).collect()
 }
 
 /// Attached programs, which are detached at once when dropped.

@@ -15,6 +15,7 @@ mod plt;
 mod symbols;
 mod table;
 mod unwind;
+pub mod usdt;
 
 use std::fs::{File, OpenOptions};
 use std::io;

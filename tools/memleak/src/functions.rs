@@ -33,6 +33,10 @@ pub enum Role {
     Munmap,
     /// dlclose: what text addresses mean may change.
     Unload,
+    /// The process's own sampler has taken an allocation: `alloc(block, bytes, weight)`, a USDT probe.
+    Sample,
+    /// One that it had taken is freed: `free(block)`.
+    SampleFree,
     /// Allocates for its caller, and keeps no frame pointer: only its entry is looked at.
     Anchor,
 }
@@ -64,7 +68,41 @@ impl Role {
             Self::Mremap => Some(8),
             Self::Xallocx => Some(9),
             Self::End => Some(10),
-            Self::New | Self::Free | Self::Munmap | Self::Unload | Self::Anchor => None,
+            Self::New
+            | Self::Free
+            | Self::Munmap
+            | Self::Unload
+            | Self::Sample
+            | Self::SampleFree
+            | Self::Anchor => None,
+        }
+    }
+
+    /// Whether the process's own sampler tells of it.
+    pub fn is_sampler(self) -> bool {
+        matches!(self, Self::Sample | Self::SampleFree)
+    }
+
+    /// Whether it is a function of an allocator, or its end.
+    pub fn is_allocators(self) -> bool {
+        match self {
+            Self::Malloc
+            | Self::Calloc
+            | Self::Memalign
+            | Self::PosixMemalign
+            | Self::Realloc
+            | Self::Reallocarray
+            | Self::Free
+            | Self::Xallocx
+            | Self::New
+            | Self::End => true,
+            Self::Mmap
+            | Self::Mremap
+            | Self::Munmap
+            | Self::Unload
+            | Self::Sample
+            | Self::SampleFree
+            | Self::Anchor => false,
         }
     }
 
@@ -76,7 +114,7 @@ impl Role {
     /// What its programs have to find unharmed.
     pub fn needs(self) -> Needs {
         let arguments = match self {
-            Self::Unload | Self::Anchor | Self::End => 0,
+            Self::Unload | Self::Anchor | Self::End | Self::Sample | Self::SampleFree => 0,
             Self::Malloc | Self::Free | Self::New => 1,
             Self::Calloc | Self::Memalign | Self::Realloc | Self::Xallocx | Self::Munmap => 2,
             Self::PosixMemalign | Self::Reallocarray | Self::Mremap => 3,

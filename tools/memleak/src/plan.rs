@@ -1,9 +1,14 @@
 //! Which probes go where: found from the target's objects before anything is attached.
 
+mod sampler;
+
+pub use sampler::{MOST_SITES, numbered_sites};
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use memtools::attach::{Probe, ProbeCost, Uprobes};
+use memtools::target::elf::usdt::Site;
 use memtools::target::elf::{ElfError, ElfObject, Function};
 use memtools::target::object::{FileId, Object};
 use memtools::target::placement::{Cost, Placement, endangers, place};
@@ -23,6 +28,13 @@ pub struct Allocator {
     pub prefix: String,
 }
 
+impl Allocator {
+    /// Whether it is given, and not to be found.
+    pub fn is_named(&self) -> bool {
+        self.object.is_some() || !self.prefix.is_empty()
+    }
+}
+
 /// One probe, and what `--explain` says of it.
 #[derive(Clone, Debug)]
 pub struct PlannedProbe {
@@ -36,8 +48,11 @@ pub struct PlannedProbe {
     pub placement: Placement,
     /// What is attached.
     pub probe: Probe,
-    /// How far an anchor's function reaches below the probe (upper 32 bits) and above it.
+    /// How far an anchor's function reaches below the probe (upper 32 bits) and above it. A USDT site's
+    /// number, once it has one.
     pub reach: u64,
+    /// A USDT probe, and where its arguments are.
+    pub site: Option<Arc<Site>>,
 }
 
 /// All probes for some objects.
@@ -45,13 +60,20 @@ pub struct PlannedProbe {
 pub struct Plan {
     /// In no particular order.
     pub probes: Vec<PlannedProbe>,
+    /// The allocator's functions, where the process tells of its own samples instead.
+    pub withheld: Vec<PlannedProbe>,
     /// What a user should know.
     pub notes: Vec<String>,
+    /// The program, if it is among the objects.
+    pub program: Option<FileId>,
 }
 
 impl Plan {
     /// Whether allocations would be seen.
     pub fn has_allocator(&self) -> bool {
+        if self.uses_sampler() {
+            return true;
+        }
         let has = |role| self.probes.iter().any(|probe| probe.role == role);
         has(Role::Malloc) && has(Role::Free)
     }
@@ -85,10 +107,16 @@ impl Plan {
         groups
     }
 
-    /// Whether an object holds an allocator that is traced.
+    /// Whether an object holds an allocator.
     pub fn is_allocator(&self, id: FileId) -> bool {
-        let mut own = self.probes.iter().filter(|probe| probe.object.id() == id);
+        let all = self.probes.iter().chain(&self.withheld);
+        let mut own = all.filter(|probe| probe.object.id() == id);
         own.any(|probe| probe.role == Role::Malloc)
+    }
+
+    /// Whether whatever an object maps is its allocator's affair.
+    pub fn maps_for_allocator(&self, id: FileId) -> bool {
+        self.uses_sampler() && self.program != Some(id) && self.is_allocator(id)
     }
 
     /// What an event of a role costs the target in its probes, in nanoseconds.
@@ -132,7 +160,10 @@ impl PlanCache {
         if self.known.len() > MOST {
             self.known.clear();
         }
-        let mut all = Plan::default();
+        let mut all = Plan {
+            program: program.map(Object::id),
+            ..Plan::default()
+        };
         for object in objects {
             let is_program = program.is_some_and(|program| program.id() == object.id());
             let new = || plan(std::slice::from_ref(object), program, allocator, uprobes);
@@ -156,7 +187,10 @@ pub fn plan(
     allocator: &Allocator,
     uprobes: &Uprobes,
 ) -> Plan {
-    let mut plan = Plan::default();
+    let mut plan = Plan {
+        program: program.map(Object::id),
+        ..Plan::default()
+    };
     for object in objects {
         let is_program = program.is_some_and(|program| program.id() == object.id());
         // A mapped file need not be an ELF file.
@@ -205,6 +239,9 @@ impl<'a> Planner<'a> {
     fn run(&mut self) -> Result<(), ElfError> {
         if self.is_dynamic_linker() {
             return Ok(());
+        }
+        if !self.allocator.is_named() {
+            self.add_sampler()?;
         }
         let prefixes = self.prefixes()?;
         for prefix in &prefixes {
@@ -331,6 +368,7 @@ impl<'a> Planner<'a> {
             role: Role::End,
             names: vec![name.to_owned()],
             reach: 0,
+            site: None,
             placement: Placement {
                 offset: 0,
                 cost: Cost::SingleStepped,
@@ -339,6 +377,7 @@ impl<'a> Planner<'a> {
             probe: Probe {
                 file_offset,
                 cookie: self.cookie(Role::End, 0),
+                semaphore: None,
             },
         });
     }
@@ -433,10 +472,12 @@ impl<'a> Planner<'a> {
             role,
             names: vec![function.name.clone()],
             reach,
+            site: None,
             placement,
             probe: Probe {
                 file_offset,
                 cookie: self.cookie(role, reach),
+                semaphore: None,
             },
         });
     }

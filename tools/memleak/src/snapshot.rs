@@ -110,9 +110,9 @@ pub struct Block {
 pub struct SizeHistogram(pub Vec<(u8, u64)>);
 
 impl SizeHistogram {
-    /// Adds one block: bucket 0 holds sizes 0 and 1, bucket N those from 2^N to 2^(N+1)-1.
-    pub fn add_block(&mut self, bytes: u64) {
-        self.add(bytes.max(1).ilog2() as u8, 1);
+    /// Adds blocks of one size: bucket 0 holds sizes 0 and 1, bucket N those from 2^N to 2^(N+1)-1.
+    pub fn add_blocks(&mut self, bytes: u64, count: u64) {
+        self.add(bytes.max(1).ilog2() as u8, count);
     }
 
     /// Adds blocks to a bucket.
@@ -378,6 +378,8 @@ pub struct Moment {
     pub load: ProbeLoad,
     /// What is missing.
     pub loss: Loss,
+    /// The process has sampled its allocations itself: figures of the heap are its samples' weights.
+    pub is_sampled: bool,
     /// With several processes: which. The outermost frame of each stack names its process then.
     pub processes: Option<Processes>,
 }

@@ -23,7 +23,7 @@ use crate::collector::{
     describe, table_cost,
 };
 use crate::explain;
-use crate::plan::{Plan, PlanCache};
+use crate::plan::{Plan, PlanCache, PlannedProbe};
 
 /// What records, and the child if it was started for it.
 pub struct Started {
@@ -153,13 +153,14 @@ impl Objects {
         uprobes: &Uprobes,
         whose: &str,
     ) -> Result<Plan> {
-        let plan = cache.plan(
+        let mut plan = cache.plan(
             &self.all,
             self.program.as_deref(),
             &options.allocator,
             uprobes,
         );
-        let is_named = options.allocator.object.is_some() || !options.allocator.prefix.is_empty();
+        plan.choose_source();
+        let is_named = options.allocator.is_named();
         if plan.has_allocator() || self.more_will_come && !is_named {
             return Ok(plan);
         }
@@ -270,8 +271,15 @@ fn attach_to(
     ready.add_usual(&mut objects);
     let plan = objects.plan_with(&mut ready.plans, options, &uprobes, &whose)?;
     ready.learn(&plan, &objects);
-    let kernel = ready.kernel(options, uprobes, &target)?;
-    begin(target, options, kernel, mapping_events, plan, &objects.all)
+    let kernel = ready.kernel(options, uprobes, &target, &plan)?;
+    let setup = Setup {
+        target,
+        options: options.clone(),
+        kernel,
+        mapping_events,
+        is_before_exec: false,
+    };
+    Session::begin(setup, plan, &objects.all)
 }
 
 /// What processes that come find ready.
@@ -293,7 +301,7 @@ impl Ready {
         Self {
             plans: PlanCache::default(),
             spares: Some(Spares::start(move || {
-                Kernel::load(&options, uprobes, None).ok()
+                Kernel::load(&options, uprobes, None, false).ok()
             })),
             usual: Some(own.unwrap_or_default()),
         }
@@ -324,7 +332,9 @@ impl Ready {
             return;
         };
         let program = objects.program.as_ref().map(|program| program.id());
-        for probe in &plan.probes {
+        // Where others do not map it, nothing would be seen of them.
+        let own = |probe: &&PlannedProbe| !probe.role.is_sampler();
+        for probe in plan.probes.iter().filter(own).chain(&plan.withheld) {
             let id = probe.object.id();
             let is_new = usual.iter().all(|known| known.id() != id);
             if is_new && Some(id) != program && usual.len() < MOST {
@@ -334,14 +344,23 @@ impl Ready {
     }
 
     /// Loaded programs, aimed at a process.
-    fn kernel(&self, options: &Options, uprobes: Uprobes, target: &Target) -> Result<Kernel> {
+    fn kernel(
+        &self,
+        options: &Options,
+        uprobes: Uprobes,
+        target: &Target,
+        plan: &Plan,
+    ) -> Result<Kernel> {
         let namespace = target.pid_namespace()?;
-        let spares = self.spares.as_ref().filter(|_| namespace.is_none());
+        // Spares have no programs for it.
+        let uses_sampler = plan.uses_sampler();
+        let spares = self.spares.as_ref();
+        let spares = spares.filter(|_| namespace.is_none() && !uses_sampler);
         let spare = spares.and_then(Spares::take);
         let mut kernel = match spare {
             // Of a process whose leader has ended, probes go in another way.
             Some(kernel) if kernel.uprobes().way == uprobes.way => kernel,
-            _ => Kernel::load(options, uprobes, namespace)?,
+            _ => Kernel::load(options, uprobes, namespace, uses_sampler)?,
         };
         let inner_pid = namespace.map_or(target.pid(), |namespace| namespace.pid);
         kernel.aim_at(target.pid(), inner_pid);
@@ -408,8 +427,7 @@ fn start_command(words: &[OsString], cli: &Cli, options: &Options) -> Result<Sta
     let target = Target::new(child.pid())?;
     if !cli.follow {
         let mapping_events = open_mapping_events()?.of(child.pid());
-        let kernel = Ready::default().kernel(options, uprobes, &target)?;
-        let session = begin(target, options, kernel, mapping_events, plan, &objects.all)?;
+        let session = begin_command(target, options, uprobes, mapping_events, plan, &objects)?;
         child.release()?;
         return Ok(Started {
             about: About::process(&session),
@@ -426,8 +444,7 @@ fn start_command(words: &[OsString], cli: &Cli, options: &Options) -> Result<Sta
     };
     let mut setup = family_setup(choice, cli, options)?;
     let mapping_events = setup.mapping_events.of(child.pid());
-    let kernel = Ready::default().kernel(options, uprobes, &target)?;
-    let session = begin(target, options, kernel, mapping_events, plan, &objects.all)?;
+    let session = begin_command(target, options, uprobes, mapping_events, plan, &objects)?;
     setup.first = Some(session);
     let family = Family::begin(setup)?;
     child.release()?;
@@ -438,21 +455,24 @@ fn start_command(words: &[OsString], cli: &Cli, options: &Options) -> Result<Sta
     })
 }
 
-fn begin(
+/// The command waits behind its gate.
+fn begin_command(
     target: Target,
     options: &Options,
-    kernel: Kernel,
+    uprobes: Uprobes,
     mapping_events: MappingEvents,
     plan: Plan,
-    objects: &[Arc<Object>],
+    objects: &Objects,
 ) -> Result<Session> {
+    let kernel = Ready::default().kernel(options, uprobes, &target, &plan)?;
     let setup = Setup {
         target,
         options: options.clone(),
         kernel,
         mapping_events,
+        is_before_exec: true,
     };
-    Session::begin(setup, plan, objects)
+    Session::begin(setup, plan, &objects.all)
 }
 
 fn open_mapping_events() -> Result<MappingEventSource> {

@@ -48,6 +48,10 @@ pub(super) struct Layout {
     /// Virtual addresses of `.eh_frame_hdr` (a segment) and of `.eh_frame` (a section).
     pub(super) unwind_header: Option<Range<u64>>,
     pub(super) unwind_section: Option<Range<u64>>,
+    /// What describes USDT probes: where it lies in the file, and the address against which it is to be
+    /// read.
+    pub(super) usdt_notes: Option<Range<u64>>,
+    pub(super) usdt_base: Option<u64>,
     /// The names of `DT_NEEDED`.
     pub(super) needed: Vec<String>,
     /// Some section is one that the Go linker makes.
@@ -162,6 +166,9 @@ impl Layout {
         self.unwind_section = sections
             .section_by_name(ENDIAN, b".eh_frame")
             .map(|(_, s)| s.sh_addr(ENDIAN)..s.sh_addr(ENDIAN).saturating_add(s.sh_size(ENDIAN)));
+        let named = |name: &str| sections.section_by_name(ENDIAN, name.as_bytes());
+        self.usdt_notes = named(".note.stapsdt").and_then(|(_, section)| range(section));
+        self.usdt_base = named(".stapsdt.base").map(|(_, section)| section.sh_addr(ENDIAN));
         let has = |name: &str| sections.section_by_name(ENDIAN, name.as_bytes()).is_some();
         self.go_sections = [".go.buildinfo", ".gopclntab", ".note.go.buildid"]
             .into_iter()

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use gimli::{CfaRule, Register, UnwindSection, X86_64};
+use gimli::{CfaRule, Register, RegisterRule, UnwindSection, X86_64};
 
 type Bytes<'a> = gimli::EndianSlice<'a, gimli::NativeEndian>;
 type Entry<'a> = gimli::FrameDescriptionEntry<Bytes<'a>>;
@@ -20,6 +20,8 @@ pub(super) struct Frame {
     /// A register and the bytes from where it points to the caller's end of the frame. `None` where
     /// they are computed in another way.
     pub(super) end: Option<(Register, i64)>,
+    /// Where from there the caller's frame pointer is saved, in bytes, if it is (x86-64).
+    pub(super) frame_pointer: Option<i64>,
     /// Registers of the caller are on the stack.
     saves: bool,
 }
@@ -69,8 +71,13 @@ impl UnwindTables {
             CfaRule::Expression(_) => None,
         };
         let mut registers = row.registers();
+        let frame_pointer = match row.register(X86_64::RBP) {
+            Some(RegisterRule::Offset(offset)) => Some(offset),
+            _ => None,
+        };
         Ok(Frame {
             end,
+            frame_pointer,
             saves: registers.any(|(register, _)| *register != X86_64::RA),
         })
     }

@@ -27,6 +27,6 @@ fn probe(path: &Path, name: &str) -> Result<Probe> {
     let placement = place(&function.code, function.address, &needs);
     Ok(Probe {
         file_offset: function.file_offset + placement.offset,
-        cookie: 0,
+        ..Probe::default()
     })
 }

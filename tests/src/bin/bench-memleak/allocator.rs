@@ -64,6 +64,6 @@ fn probe(elf: &ElfObject, name: &str, needs: Needs) -> Result<Probe> {
     let placement = place(&function.code, function.address, &needs);
     Ok(Probe {
         file_offset: function.file_offset + placement.offset,
-        cookie: 0,
+        ..Probe::default()
     })
 }

@@ -269,6 +269,7 @@ impl Attacher {
             vec![Probe {
                 file_offset: place.entry_offset,
                 cookie: number.into(),
+                semaphore: None,
             }]
         };
         let exits = |number: u32, place: &UserPlace| match &place.ending {
@@ -278,6 +279,7 @@ impl Attacher {
                 .map(|site| Probe {
                     file_offset: site.file_offset,
                     cookie: site.cookie | u64::from(number),
+                    semaphore: None,
                 })
                 .collect(),
         };
@@ -327,7 +329,7 @@ impl Attacher {
                     .filter(|site| site.cookie == kind)
                     .map(|site| Probe {
                         file_offset: site.file_offset,
-                        cookie: 0,
+                        ..Probe::default()
                     })
                     .collect();
                 let path = place.object.open_path();

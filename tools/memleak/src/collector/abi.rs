@@ -2,6 +2,7 @@
 
 use std::mem::offset_of;
 
+use memtools::target::elf::usdt::{Argument, Place, Site};
 use plain::Plain;
 
 use super::kernel::types;
@@ -36,6 +37,9 @@ pub enum Counter {
     NestedCalls,
     AnchorHits,
     MappingHits,
+    SampleHits,
+    SampledAllocs,
+    SampledFrees,
     Failed,
     UntrackedFrees,
     Maps,
@@ -72,7 +76,7 @@ pub struct Block {
     pub bytes: u64,
     pub born_ns: u64,
     pub stack: u32,
-    pub reserved: u32,
+    pub further: u32,
 }
 
 /// struct block_set: its words, its ways, and where in words its parts lie.
@@ -80,6 +84,91 @@ pub const BLOCK_SET_WORDS: usize = 8;
 pub const SET_WAYS: usize = 2;
 pub const SET_GENERATION_SHIFT: u32 = 56;
 pub const SET_STACK_SHIFT: u32 = 40;
+
+/// enum usdt_place.
+const USDT_CONSTANT: u8 = 0;
+const USDT_REGISTER: u8 = 1;
+const USDT_MEMORY: u8 = 2;
+
+/// struct usdt_argument.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct UsdtArgument {
+    pub value: u64,
+    pub place: u8,
+    pub base: u8,
+    pub index: u8,
+    pub has_index: u8,
+    pub index_shift: u8,
+    pub bytes: u8,
+    pub is_signed: u8,
+    pub reserved: u8,
+}
+
+impl UsdtArgument {
+    fn new(argument: &Argument) -> Self {
+        let known = Self {
+            bytes: argument.bytes,
+            is_signed: argument.is_signed.into(),
+            ..Self::default()
+        };
+        match argument.place {
+            Place::Constant(value) => Self {
+                value: value as u64,
+                place: USDT_CONSTANT,
+                ..known
+            },
+            Place::Register(base) => Self {
+                place: USDT_REGISTER,
+                base,
+                ..known
+            },
+            Place::Memory {
+                base,
+                index,
+                offset,
+            } => Self {
+                value: offset as u64,
+                place: USDT_MEMORY,
+                base,
+                index: index.map_or(0, |(index, _)| index),
+                has_index: index.is_some().into(),
+                index_shift: index.map_or(0, |(_, shift)| shift),
+                ..known
+            },
+        }
+    }
+}
+
+/// struct usdt_site.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct UsdtSite {
+    pub arguments: [UsdtArgument; 3],
+    pub frame_end: i32,
+    pub frame_pointer: i32,
+    pub frame_base: u8,
+    pub knows_caller: u8,
+    pub saves_frame_pointer: u8,
+    pub reserved: [u8; 5],
+}
+
+impl UsdtSite {
+    pub fn new(site: &Site) -> Self {
+        let mut new = Self::default();
+        let arguments = site.arguments.iter().flatten();
+        for (place, argument) in new.arguments.iter_mut().zip(arguments) {
+            *place = UsdtArgument::new(argument);
+        }
+        if let Some(frame) = site.frame {
+            new.knows_caller = 1;
+            (new.frame_base, new.frame_end) = frame.end;
+            new.saves_frame_pointer = frame.frame_pointer.is_some().into();
+            new.frame_pointer = frame.frame_pointer.unwrap_or(0);
+        }
+        new
+    }
+}
 
 /// struct stack_totals.
 #[derive(Clone, Copy, Debug, Default)]
@@ -141,6 +230,8 @@ unsafe impl Plain for BlockKey {}
 // SAFETY: as above.
 unsafe impl Plain for Block {}
 // SAFETY: as above.
+unsafe impl Plain for UsdtSite {}
+// SAFETY: as above.
 unsafe impl Plain for StackTotals {}
 // SAFETY: as above.
 unsafe impl Plain for Stack {}
@@ -154,6 +245,9 @@ const _: () = {
     assert!(offset_of!(types::block_set, born_ns) == SET_WAYS * 8);
     assert!(offset_of!(types::block_set, what) == 2 * SET_WAYS * 8);
     assert!(offset_of!(types::block_set, claims) == 3 * SET_WAYS * 8);
+    assert!(size_of::<UsdtSite>() == size_of::<types::usdt_site>());
+    assert!(size_of::<UsdtSite>() == 3 * 16 + 16);
+    assert!(offset_of!(UsdtSite, frame_end) == offset_of!(types::usdt_site, frame_end));
     assert!(size_of::<StackTotals>() == size_of::<types::stack_totals>());
     assert!(size_of::<Stack>() == size_of::<types::stack>());
     assert!(size_of::<Stack>() == 32 + 8 * MAX_FRAMES);

@@ -40,17 +40,17 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, bytes: u64, born: u64, is_fresh: bool) {
+    fn add(&mut self, amount: Amount, born: u64, is_fresh: bool) {
         self.first = if self.live.count == 0 {
             born
         } else {
             self.first.min(born)
         };
         self.last = self.last.max(born);
-        self.births += u128::from(born);
-        self.live.add_block(bytes);
+        self.births += u128::from(born) * u128::from(amount.count);
+        self.live.add(amount);
         if is_fresh {
-            self.fresh.add_block(bytes);
+            self.fresh.add(amount);
         }
     }
 
@@ -146,26 +146,32 @@ impl Accounts {
         self.tallies
     }
 
-    pub fn add_block(&mut self, slot: u32, address: u64, block: &abi::Block) {
-        self.chunk_overhead += chunk_overhead(block.bytes);
-        self.add((slot, Class::Heap), address, block.bytes, block.born_ns);
+    pub fn add_block(&mut self, address: u64, block: &abi::Block) {
+        let amount = Amount {
+            bytes: block.bytes,
+            count: 1 + u64::from(block.further),
+        };
+        self.chunk_overhead += chunk_overhead(amount.bytes / amount.count) * amount.count;
+        self.add((block.stack, Class::Heap), address, amount, block.born_ns);
     }
 
-    pub fn add(&mut self, key: (u32, Class), address: u64, bytes: u64, born_ns: u64) {
+    /// What lies at an address: one block, or what a sample of one stands for.
+    pub fn add(&mut self, key: (u32, Class), address: u64, amount: Amount, born_ns: u64) {
         let census = self.census;
         let tally = self.tally(key.0, key.1);
         if born_ns > census.young_after_ns {
-            tally.sum.young.add_block(bytes);
+            tally.sum.young.add(amount);
             return;
         }
         let since_start = born_ns.saturating_sub(census.started_ns);
         let is_fresh = born_ns > census.fresh_after_ns;
-        tally.sum.add(bytes, since_start, is_fresh);
-        tally.sizes.add_block(bytes);
+        tally.sum.add(amount, since_start, is_fresh);
+        let size = amount.bytes / amount.count.max(1);
+        tally.sizes.add_blocks(size, amount.count);
         if census.list_blocks {
             tally.blocks.push(Block {
                 addr: address,
-                size: bytes,
+                size,
             });
         }
     }
@@ -191,6 +197,33 @@ mod tests {
         assert_eq!(chunk_overhead(1000), 8);
     }
 
+    /// Two samples, of which one stands for ten objects.
+    #[test]
+    fn a_sample_stands_for_many() {
+        let mut accounts = Accounts::new(Census {
+            young_after_ns: 5000,
+            list_blocks: true,
+            ..Census::default()
+        });
+        for (bytes, further, born_ns) in [(1000, 9, 1000), (50, 0, 2100)] {
+            let block = abi::Block {
+                bytes,
+                born_ns,
+                stack: 3,
+                further,
+            };
+            accounts.add_block(bytes, &block);
+        }
+        assert_eq!(accounts.chunk_overhead, 10 * 12 + 14);
+        let tally = &accounts.into_tallies()[0].1;
+        let live = tally.sum.live;
+        assert_eq!((live.bytes, live.count), (1050, 11));
+        assert_eq!(tally.sizes, SizeHistogram(vec![(5, 1), (6, 10)]));
+        assert_eq!(tally.sum.births().unwrap().mean.as_nanos(), 1100);
+        let sizes: Vec<u64> = tally.blocks.iter().map(|block| block.size).collect();
+        assert_eq!(sizes, [100, 50]);
+    }
+
     #[test]
     fn blocks_are_told_apart_by_when_they_were_made() {
         let mut accounts = Accounts::new(Census {
@@ -200,9 +233,9 @@ mod tests {
             list_blocks: false,
         });
         for (bytes, born_ns) in [(10, 2000), (20, 4000), (40, 6000)] {
-            accounts.add((7, Class::Heap), bytes, bytes, born_ns);
+            accounts.add((7, Class::Heap), bytes, Amount::of_block(bytes), born_ns);
         }
-        accounts.add((7, Class::Mmap), 0, 4096, 2000);
+        accounts.add((7, Class::Mmap), 0, Amount::of_block(4096), 2000);
         let tallies = accounts.into_tallies();
         let keys: Vec<(u32, Class)> = tallies.iter().map(|(key, _)| *key).collect();
         assert_eq!(keys, [(7, Class::Heap), (7, Class::Mmap)]);

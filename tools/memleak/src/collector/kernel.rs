@@ -16,7 +16,7 @@ use memtools::target::object::Object;
 use super::abi::{BLOCK_SET_WORDS, BlockKey, COUNTERS, Counter, Event, Stack, StackTotals};
 use super::{Options, abi, sets};
 use crate::functions::Role;
-use crate::plan::Plan;
+use crate::plan::{Plan, numbered_sites};
 
 // Generated code.
 #[allow(
@@ -46,6 +46,11 @@ pub struct Kernel {
     skel: skel::MemleakSkel<'static>,
     life: Links,
     probes: Links,
+    /// The sampler's USDT probes.
+    sampler: Links,
+    uses_sampler: bool,
+    /// How many of them are known.
+    sites: u32,
     uprobes: Uprobes,
     attach_pid: u32,
     sets: SharedWords<BLOCK_SET_WORDS>,
@@ -57,11 +62,12 @@ pub struct Kernel {
 
 impl Kernel {
     /// Loads the programs for a process of a PID namespace (none: the initial one), which is yet to be
-    /// named. Nothing is attached.
+    /// named. Nothing is attached. `uses_sampler`: it may tell of its own samples.
     pub fn load(
         options: &Options,
         uprobes: Uprobes,
         namespace: Option<PidNamespace>,
+        uses_sampler: bool,
     ) -> Result<Self, KernelError> {
         let failed = |source| KernelError::new("loading memleak's BPF programs", source);
         // The object has to outlive the skeleton, and both live until the process ends.
@@ -71,8 +77,8 @@ impl Kernel {
             .open(object)
             .map_err(failed)?;
         settings::configure(&mut open, options, uprobes, namespace);
-        settings::choose_programs(&mut open, uprobes.way);
-        settings::size_maps(&mut open, options).map_err(failed)?;
+        settings::choose_programs(&mut open, uprobes.way, uses_sampler);
+        settings::size_maps(&mut open, options, uses_sampler).map_err(failed)?;
         let skel = open.load().map_err(failed)?;
         settings::fill_free_slots(&skel, options.room.stacks).map_err(failed)?;
         let mapped = |error: MapError| failed(libbpf_rs::Error::from(std::io::Error::other(error)));
@@ -84,6 +90,9 @@ impl Kernel {
             skel,
             life: Links::default(),
             probes: Links::default(),
+            sampler: Links::default(),
+            uses_sampler,
+            sites: 0,
             uprobes,
             attach_pid: 0,
         };
@@ -120,21 +129,49 @@ impl Kernel {
             // SAFETY: a word that the kernel side reads at any time.
             unsafe { (&raw mut bss.frees_nest).write_volatile(1) };
         }
-        let mut links = Vec::new();
+        let (mut links, mut sampler) = (Vec::new(), Vec::new());
         for (roles, entry) in self.entries() {
             for (object, probes) in plan.by_object(roles) {
-                links.extend(self.attach_probes(&entry, &object, &probes)?);
+                let new = self.attach_probes(&entry, &object, &probes)?;
+                let is_sampler = roles.iter().any(|role| role.is_sampler());
+                if is_sampler { &mut sampler } else { &mut links }.extend(new);
             }
         }
         self.probes.extend(links);
+        self.sampler.extend(sampler);
         Ok(())
+    }
+
+    /// Gives USDT sites their numbers, and tells the kernel side where their arguments are. Without the
+    /// programs for them they leave the plan.
+    pub fn number_sites(&mut self, plan: &mut Plan) {
+        if !self.uses_sampler {
+            plan.drop_sampler();
+            return;
+        }
+        let has_cookie = self.uprobes.has_cookie;
+        for (number, site) in numbered_sites(plan, self.sites + 1, has_cookie) {
+            self.sites = number;
+            let site = abi::UsdtSite::new(&site);
+            // SAFETY: UsdtSite is plain: its bytes are all initialised.
+            let bytes = unsafe { plain::as_bytes(&site) };
+            let map = &self.skel.maps.usdt_sites;
+            // One that does not fit is counted as lost when it is hit.
+            let _ = map.update(&number.to_ne_bytes(), bytes, MapFlags::ANY);
+        }
+    }
+
+    /// Takes the USDT probes out.
+    pub fn detach_sampler(&mut self) {
+        self.sampler = Links::default();
     }
 
     /// Puts all probes in again, carried by another thread, and takes out the ones before.
     pub fn attach_again(&mut self, plan: &Plan, thread: u32) -> Result<(), AttachError> {
         let before = std::mem::take(&mut self.probes);
+        let sampler = std::mem::take(&mut self.sampler);
         self.attach(plan, thread)?;
-        drop(before);
+        drop((before, sampler));
         Ok(())
     }
 
@@ -144,6 +181,8 @@ impl Kernel {
         let progs = &self.skel.progs;
         let mut entries: Vec<(&'static [Role], Entry<'_>)> = vec![
             (&[Role::Free], Entry::Alone(&progs.free_enter)),
+            (&[Role::SampleFree], Entry::Alone(&progs.sample_free_enter)),
+            (&[Role::Sample], Entry::Alone(&progs.sample_enter)),
             (&[Role::Munmap], Entry::Alone(&progs.munmap_enter)),
             (&[Role::Anchor], Entry::Alone(&progs.anchor_enter)),
             (&[Role::Unload], Entry::Alone(&progs.unload_enter)),
@@ -214,6 +253,7 @@ impl Kernel {
     /// Takes all probes out.
     pub fn detach(&mut self) {
         self.probes = Links::default();
+        self.sampler = Links::default();
     }
 
     /// Begins or ends recording.

@@ -26,6 +26,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 pub struct Prices {
     alloc_ns: u64,
     free_ns: u64,
+    sample_ns: u64,
     anchor_ns: u64,
     mapping_ns: u64,
     nested_ns: u64,
@@ -42,6 +43,7 @@ impl Prices {
         Self {
             alloc_ns: event(Role::Malloc) + ALLOC_WORK_NS,
             free_ns: event(Role::Free) + FREE_WORK_NS,
+            sample_ns: event(Role::Sample) + ALLOC_WORK_NS,
             anchor_ns: event(Role::Anchor),
             mapping_ns: event(Role::Mmap),
             nested_ns: if session { entry } else { event(Role::Malloc) },
@@ -60,15 +62,22 @@ pub struct Spent {
 impl Spent {
     /// What all events so far have cost.
     pub fn new(events: &Events, counters: &Counters, prices: &Prices) -> Self {
-        let allocs = events.allocs + events.failed;
-        let frees = events.frees;
+        // The process's own samples are priced by their number, and not by what they stand for.
+        let samples = counters.get(Counter::SampleHits);
+        let sampled = (
+            counters.get(Counter::SampledAllocs),
+            counters.get(Counter::SampledFrees),
+        );
+        let allocs = (events.allocs + events.failed).saturating_sub(sampled.0);
+        let frees = events.frees.saturating_sub(sampled.1);
         let anchors = counters.get(Counter::AnchorHits);
         let mappings = counters.get(Counter::MappingHits);
         let nested = counters.get(Counter::NestedCalls);
         Self {
-            hits: 2 * allocs + frees + anchors + mappings + prices.nested_hits * nested,
+            hits: 2 * allocs + frees + samples + anchors + mappings + prices.nested_hits * nested,
             ns: allocs * prices.alloc_ns
                 + frees * prices.free_ns
+                + samples * prices.sample_ns
                 + anchors * prices.anchor_ns
                 + mappings * prices.mapping_ns
                 + nested * prices.nested_ns,

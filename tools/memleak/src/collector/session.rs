@@ -62,6 +62,8 @@ pub struct Session {
     base_line_ns: u64,
     /// The images that there were by the exec records of perf, and since when.
     images: u32,
+    /// Until this one is left, the plan's source of allocations holds.
+    first_image: u32,
     images_since: Instant,
     skipped_execs: u64,
     /// When the thread that stands for the process was last seen alive.
@@ -82,20 +84,24 @@ pub struct Setup {
     pub options: Options,
     pub kernel: Kernel,
     pub mapping_events: MappingEvents,
+    /// The program that is meant begins with the next exec.
+    pub is_before_exec: bool,
 }
 
 impl Session {
     /// Puts the probes of a plan in, and begins recording.
-    pub fn begin(setup: Setup, plan: Plan, objects: &[Arc<Object>]) -> Result<Self> {
+    pub fn begin(setup: Setup, mut plan: Plan, objects: &[Arc<Object>]) -> Result<Self> {
         let Setup {
             target,
             options,
             mut kernel,
             mapping_events,
+            is_before_exec,
         } = setup;
         kernel.attach_life()?;
         // The kernel side sees each exec from here on.
         let since_ns = monotonic_ns();
+        kernel.number_sites(&mut plan);
         kernel.attach(&plan, target.live_thread())?;
         let (pid, tid) = (target.pid(), target.live_thread());
         let resident = process::resident(target.live_thread());
@@ -120,6 +126,7 @@ impl Session {
             started_ns: monotonic_ns(),
             base_line_ns: 0,
             images: 0,
+            first_image: u32::from(is_before_exec),
             images_since: Instant::now(),
             skipped_execs: 0,
             thread_seen: Instant::now(),
@@ -220,6 +227,20 @@ impl Session {
         self.comm = comm;
         self.resident.at_attach = process::resident(self.target.live_thread());
         self.resident.now = self.resident.at_attach;
+        if images > self.first_image && self.plan.uses_sampler() {
+            self.leave_sampler();
+        }
+    }
+
+    /// Another program need not have one: from now on it is the functions.
+    fn leave_sampler(&mut self) {
+        self.kernel.detach_sampler();
+        self.plan.drop_sampler();
+        let functions = Plan {
+            probes: std::mem::take(&mut self.plan.withheld),
+            ..Plan::default()
+        };
+        self.attach_plan(functions);
     }
 
     /// Some kernels skip a tracepoint's program when another thread is in it on the same CPU. Perf's
@@ -288,20 +309,27 @@ impl Session {
             let uprobes = self.kernel.uprobes();
             let allocator = &self.options.allocator;
             let mut found = plan(std::slice::from_ref(object), program, allocator, &uprobes);
-            self.outbox.extend(found.notes.drain(..).map(Message::Note));
-            if let Err(error) = self.kernel.attach(&found, self.target.live_thread()) {
-                let error = anyhow::Error::new(error);
-                let note = format!("{error:#}; its allocations are not seen");
-                self.outbox.push(Message::Note(note));
-            }
-            if found.has_allocator() {
-                self.allocator_came_ns = monotonic_ns();
-            }
-            self.plan.probes.append(&mut found.probes);
-            self.prices = Prices::new(&self.plan, &uprobes);
+            found.follow(&self.plan);
+            self.attach_plan(found);
         }
         self.find_linker();
         self.place_cookies();
+    }
+
+    fn attach_plan(&mut self, mut found: Plan) {
+        self.outbox.extend(found.notes.drain(..).map(Message::Note));
+        self.kernel.number_sites(&mut found);
+        if let Err(error) = self.kernel.attach(&found, self.target.live_thread()) {
+            let error = anyhow::Error::new(error);
+            let note = format!("{error:#}; its allocations are not seen");
+            self.outbox.push(Message::Note(note));
+        }
+        if found.has_allocator() {
+            self.allocator_came_ns = monotonic_ns();
+        }
+        self.plan.probes.append(&mut found.probes);
+        self.plan.withheld.append(&mut found.withheld);
+        self.prices = Prices::new(&self.plan, &self.kernel.uprobes());
     }
 
     /// The dynamic linker allocates for whoever called dlopen.
@@ -395,11 +423,14 @@ impl Session {
         }
         // A thread whose first call is free makes its arena inside free, which has no return.
         let caller = self.stack(event.stack).locations.first().cloned();
-        let is_allocator = |location: Arc<Location>| {
-            let object = location.object.as_ref();
-            object.is_some_and(|o| self.plan.is_allocator(o.id()))
+        let is_allocators = |location: Arc<Location>, reserves_no_memory| {
+            location.object.as_ref().is_some_and(|object| {
+                let id = object.id();
+                reserves_no_memory && self.plan.is_allocator(id) || self.plan.maps_for_allocator(id)
+            })
         };
-        if event.map_flags & MAP_NORESERVE != 0 && caller.is_some_and(is_allocator) {
+        let reserves_no_memory = event.map_flags & MAP_NORESERVE != 0;
+        if caller.is_some_and(|caller| is_allocators(caller, reserves_no_memory)) {
             return MappingClass::Arena;
         }
         MappingClass::Mmap

@@ -63,7 +63,7 @@ fn read(set: &Set, way: usize, generation: u32) -> Option<(u64, Block)> {
             bytes: what & ((1 << SET_STACK_SHIFT) - 1),
             born_ns,
             stack: (what >> SET_STACK_SHIFT) as u32,
-            reserved: 0,
+            further: 0,
         };
         let address = key & ((1 << SET_GENERATION_SHIFT) - 1);
         is_whole.then_some(Some((address, block)))

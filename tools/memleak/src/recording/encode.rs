@@ -213,6 +213,7 @@ fn moment(moment: &Moment) -> format::Moment {
         chunk_overhead,
         load,
         loss: lost,
+        is_sampled,
         processes: several,
     } = moment;
     format::Moment {
@@ -236,6 +237,7 @@ fn moment(moment: &Moment) -> format::Moment {
         probe_cpu_percent: load.cpu_percent,
         loss: (*lost != Loss::default()).then(|| loss(lost)),
         processes: several.as_ref().map(processes),
+        is_sampled: *is_sampled,
     }
 }
 

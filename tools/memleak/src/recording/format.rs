@@ -9,7 +9,7 @@ pub const MAGIC: [u8; 8] = *b"\x89mleak\r\n";
 /// Raised by what an older reader would read wrongly.
 pub const MAJOR: u16 = 1;
 /// Raised by what it can skip.
-pub const MINOR: u16 = 1;
+pub const MINOR: u16 = 2;
 /// Magic and versions, in bytes.
 pub const PREAMBLE_BYTES: usize = 12;
 /// Length and two checksums, in bytes.
@@ -261,6 +261,9 @@ pub struct Moment {
     /// There where several processes are traced.
     #[prost(message, optional, tag = "20")]
     pub processes: Option<Processes>,
+    /// Figures of the heap are the weights of the process's own samples.
+    #[prost(bool, tag = "21")]
+    pub is_sampled: bool,
 }
 
 /// Several processes.

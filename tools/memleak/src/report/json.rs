@@ -23,6 +23,8 @@ struct JsonReport<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     suppressed: Vec<JsonSuppressed<'a>>,
     sample_rate: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_sampled: bool,
     events: Events,
     mappings: MappingCalls,
     untracked: JsonUntracked,
@@ -127,6 +129,7 @@ pub fn json(report: &Report<'_>) -> serde_json::Result<String> {
         young: report.young,
         suppressed: suppressed(report),
         sample_rate: report.scale,
+        is_sampled: moment.is_sampled,
         events: moment.events,
         mappings: moment.mappings,
         untracked: JsonUntracked {

@@ -62,9 +62,11 @@ fn head(out: &mut String, report: &Report<'_>) {
         (true, None) => ", which has ended",
         (true, Some(_)) => ", all ended",
     };
-    let scaled = match report.scale {
-        1 => String::new(),
-        n => format!(", estimated from one allocation in {n}"),
+    let scaled = match (report.scale, moment.is_sampled) {
+        (1, false) => String::new(),
+        (1, true) => ", estimated from the process's own samples".to_owned(),
+        (n, false) => format!(", estimated from one allocation in {n}"),
+        (n, true) => format!(", estimated from one in {n} of the process's own samples"),
     };
     line(
         out,

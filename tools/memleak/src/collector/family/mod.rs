@@ -125,6 +125,8 @@ struct Past {
     chunk_overhead: u64,
     hits: u64,
     loss: Loss,
+    /// Of any.
+    is_sampled: bool,
 }
 
 impl Past {
@@ -149,6 +151,7 @@ impl Past {
         self.chunk_overhead += moment.chunk_overhead;
         self.hits += moment.load.hits;
         self.loss.add(&moment.loss);
+        self.is_sampled |= moment.is_sampled;
     }
 }
 
@@ -385,6 +388,7 @@ impl Family {
                 cpu_percent,
             },
             loss: sum.loss,
+            is_sampled: sum.is_sampled || past.is_sampled,
             processes: Some(Processes {
                 chosen_by: self.choice.describe(),
                 list,

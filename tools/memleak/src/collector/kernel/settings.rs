@@ -6,6 +6,7 @@ use memtools::target::PidNamespace;
 
 use super::skel;
 use crate::collector::{Options, sets};
+use crate::plan::MOST_SITES;
 
 /// BPF_F_NO_PREALLOC in linux/bpf.h.
 const NO_PREALLOC: u32 = 1;
@@ -39,8 +40,10 @@ pub fn configure(
 }
 
 /// Only the programs of one way can be loaded on every kernel.
-pub fn choose_programs(open: &mut skel::OpenMemleakSkel<'_>, way: Way) {
+pub fn choose_programs(open: &mut skel::OpenMemleakSkel<'_>, way: Way, uses_sampler: bool) {
     let progs = &mut open.progs;
+    progs.sample_enter.set_autoload(uses_sampler);
+    progs.sample_free_enter.set_autoload(uses_sampler);
     progs.call_session.set_autoload(way == Way::Session);
     for program in [
         &mut progs.malloc_enter,
@@ -62,6 +65,8 @@ pub fn choose_programs(open: &mut skel::OpenMemleakSkel<'_>, way: Way) {
     if way != Way::PerfEvent {
         for program in [
             &mut progs.free_enter,
+            &mut progs.sample_enter,
+            &mut progs.sample_free_enter,
             &mut progs.new_enter,
             &mut progs.munmap_enter,
             &mut progs.anchor_enter,
@@ -75,7 +80,12 @@ pub fn choose_programs(open: &mut skel::OpenMemleakSkel<'_>, way: Way) {
 pub fn size_maps(
     open: &mut skel::OpenMemleakSkel<'_>,
     options: &Options,
+    uses_sampler: bool,
 ) -> Result<(), libbpf_rs::Error> {
+    if uses_sampler {
+        let sites = MOST_SITES as u32 + 1;
+        open.maps.usdt_sites.set_max_entries(sites)?;
+    }
     // Slot 0 stands for the stacks that found no room.
     let slots = options.room.stacks + 1;
     open.maps.stacks.set_max_entries(slots)?;

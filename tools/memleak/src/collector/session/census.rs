@@ -70,6 +70,7 @@ impl Session {
             chunk_overhead,
             load: self.meter.report(spent, cpu_ns),
             loss: self.loss(&counters),
+            is_sampled: self.plan.uses_sampler(),
             processes: None,
         };
         Ok(Snapshot { moment, stacks })
@@ -115,7 +116,7 @@ impl Session {
         let generation = self.kernel.generation();
         if !self.options.only_totals {
             let read = self.kernel.for_each_block(generation, |address, block| {
-                accounts.add_block(block.stack, address, block);
+                accounts.add_block(address, block);
             });
             read.context("reading the table of live blocks")?;
         }
@@ -159,7 +160,7 @@ impl Session {
             accounts.add(
                 (slot, class.into()),
                 mapping.start,
-                mapping.bytes,
+                Amount::of_block(mapping.bytes),
                 mapping.born_ns,
             );
         }

@@ -198,6 +198,7 @@ impl System {
             chunk_overhead: 0,
             load: self.load(events),
             loss,
+            is_sampled: false,
             processes: None,
         };
         Ok(Snapshot { moment, stacks })
@@ -274,7 +275,8 @@ impl System {
                 // One whose stack has come since the stacks were read is younger than they are.
                 if let Some(&slot) = self.slots.get(&block.stack) {
                     let class = self.stacks[slot as usize].1;
-                    accounts.add((slot, class), key.address, block.bytes, block.born_ns);
+                    let amount = Amount::of_block(block.bytes);
+                    accounts.add((slot, class), key.address, amount, block.born_ns);
                 }
             },
         );

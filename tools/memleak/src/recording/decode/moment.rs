@@ -43,6 +43,7 @@ pub fn moment(moment: format::Moment, sample_rate: u64) -> Result<Moment, Fault>
             cpu_percent: moment.probe_cpu_percent.map(rate).transpose()?,
         },
         loss: loss(&moment.loss.unwrap_or_default())?,
+        is_sampled: moment.is_sampled,
         processes: moment.processes.map(processes).transpose()?,
         has_ended: moment.has_ended,
         comm: moment.comm,

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A process that samples its allocations itself, and tells of each sample by USDT:
+ * otel_memory:alloc(block, bytes, weight) and otel_memory:free(block). The weight is how many bytes
+ * the sample stands for.
+ */
+#ifndef MEMTOOLS_MEMLEAK_SAMPLER_BPF_H
+#define MEMTOOLS_MEMLEAK_SAMPLER_BPF_H
+
+#include "memleak/calls.bpf.h"
+
+/* Far behind the registers that arguments are in. */
+#define MOST_REGISTER_OFFSET 0xff
+
+/* By the attach cookie of the probe. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* MAX_USDT_SITES where they are used */
+	__type(key, u32);
+	__type(value, struct usdt_site);
+} usdt_sites SEC(".maps");
+
+static __always_inline u64 saved_register(struct pt_regs *ctx, u32 offset)
+{
+	u64 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value),
+			      (void *)ctx + (offset & MOST_REGISTER_OFFSET));
+	return value;
+}
+
+static __always_inline u64 usdt_argument(struct pt_regs *ctx, const struct usdt_argument *argument)
+{
+	u64 value = argument->value;
+	u32 bytes = argument->bytes;
+	u32 shift;
+
+	if (argument->place == USDT_REGISTER) {
+		value = saved_register(ctx, argument->base);
+	} else if (argument->place == USDT_MEMORY) {
+		value += saved_register(ctx, argument->base);
+		if (argument->has_index)
+			value += saved_register(ctx, argument->index)
+				 << (argument->index_shift & 3);
+		value = read_user_word(value);
+	}
+	shift = 64 - 8 * (bytes & 7);
+	/* All eight bytes of it. */
+	if (shift >= 64)
+		return value;
+	value <<= shift;
+	return argument->is_signed ? (u64)((s64)value >> shift) : value >> shift;
+}
+
+static __always_inline struct usdt_site *usdt_site(struct pt_regs *ctx)
+{
+	u32 number = probe_cookie(ctx);
+
+	/* 0: a kernel without cookies that has not been told yet. */
+	return number ? bpf_map_lookup_elem(&usdt_sites, &number) : NULL;
+}
+
+/*
+ * The probe lies within a function: the unwind table has told where its caller is. Returns the
+ * outermost frame that is known.
+ */
+static __always_inline u64 begin_walk_inside(struct pt_regs *ctx, const struct usdt_site *site,
+					     struct walk *walk)
+{
+	u64 end, caller;
+
+	walk->frames[0] = REGS_IP(ctx);
+	walk->start_depth = 1;
+	walk->flags = 0;
+	walk->frame_pointer = REGS_FP(ctx);
+	walk->stack_pointer = REGS_SP(ctx);
+	if (!site->knows_caller)
+		return walk->frames[0];
+	end = saved_register(ctx, site->frame_base) + (s64)site->frame_end;
+	caller = read_user_word(end - sizeof(u64));
+	if (!caller)
+		return walk->frames[0];
+	if (site->saves_frame_pointer)
+		walk->frame_pointer = read_user_word(end + (s64)site->frame_pointer);
+	walk->frames[1] = caller;
+	walk->start_depth = 2;
+	walk->stack_pointer = end;
+	return caller;
+}
+
+/* How many objects a sample stands for, beside itself. */
+static __always_inline u32 further_objects(u64 bytes, u64 weight)
+{
+	u64 objects;
+
+	if (!bytes)
+		return 0;
+	objects = (weight + bytes / 2) / bytes;
+	if (objects > 0xffffffffULL)
+		return 0xffffffff;
+	return objects ? objects - 1 : 0;
+}
+
+/* Not to the sets, which have no place for the number of objects. Samples are few. */
+static __always_inline int put_sample(u64 address, const struct block *block)
+{
+	struct block_set *set = set_of(address);
+	struct block_key key = key_of(address);
+	struct block old;
+	int err;
+
+	/* Its free was not told. */
+	if (take_block(address, &old)) {
+		account_free(&old);
+		COUNT(counters, LOSS_MISSED_FREES);
+	}
+	/* Before it is there: never fewer than there are. */
+	if (set)
+		add_ordered(&set->overflow, 1);
+	err = bpf_map_update_elem(&blocks, &key, block, BPF_NOEXIST);
+	if (err && set)
+		add_ordered(&set->overflow, -1);
+	return err;
+}
+
+static __always_inline int enter_sample(struct pt_regs *ctx)
+{
+	u64 task = current_task(), address, bytes, weight, last;
+	struct usdt_site *site;
+	struct thread *thread;
+	struct block block = {};
+
+	if (!is_target(task))
+		return 0;
+	COUNT(counters, COUNTER_SAMPLE_HITS);
+	site = usdt_site(ctx);
+	thread = thread_of(task);
+	if (!site || !thread) {
+		COUNT(counters, LOSS_ALLOCS);
+		return 0;
+	}
+	address = usdt_argument(ctx, &site->arguments[0]);
+	bytes = usdt_argument(ctx, &site->arguments[1]);
+	weight = usdt_argument(ctx, &site->arguments[2]);
+	if (!address)
+		return 0;
+	if (!is_wanted(bytes)) {
+		COUNT(counters, COUNTER_UNRECORDED);
+		return 0;
+	}
+	last = begin_walk_inside(ctx, site, &thread->walk);
+	block.further = further_objects(bytes, weight);
+	/* One that was not drawn stands for itself. */
+	block.bytes = weight ?: bytes;
+	block.born_ns = bpf_ktime_get_ns();
+	block.stack = slot_of_walk(thread, last);
+	if (put_sample(address, &block)) {
+		COUNT(counters, LOSS_ALLOCS);
+		COUNT_BY(counters, LOSS_ALLOC_BYTES, block.bytes);
+		return 0;
+	}
+	account_alloc(&block);
+	COUNT_BY(counters, COUNTER_SAMPLED_ALLOCS, 1 + (u64)block.further);
+	trace_block(task, EVENT_ALLOC, address, bytes, block.stack);
+	return 0;
+}
+
+static __always_inline int enter_sample_free(struct pt_regs *ctx)
+{
+	u64 task = current_task(), address;
+	struct usdt_site *site;
+	struct block block;
+
+	if (!is_target(task))
+		return 0;
+	COUNT(counters, COUNTER_SAMPLE_HITS);
+	site = usdt_site(ctx);
+	if (!site)
+		return 0;
+	address = usdt_argument(ctx, &site->arguments[0]);
+	if (!address)
+		return 0;
+	if (!take_block(address, &block)) {
+		COUNT(counters, COUNTER_UNTRACKED_FREES);
+		COUNT(counters, COUNTER_SAMPLED_FREES);
+		return 0;
+	}
+	account_free(&block);
+	COUNT_BY(counters, COUNTER_SAMPLED_FREES, 1 + (u64)block.further);
+	trace_block(task, EVENT_FREE, address, bytes_of_one(&block), block.stack);
+	return 0;
+}
+
+#endif
