@@ -69,7 +69,8 @@ static __always_inline u64 begin_walk_inside(struct pt_regs *ctx, const struct u
 {
 	u64 end, caller;
 
-	walk->frames[0] = REGS_IP(ctx);
+	/* Frames are return addresses, which lie behind what they tell of: a no-op of one byte. */
+	walk->frames[0] = REGS_IP(ctx) + 1;
 	walk->start_depth = 1;
 	walk->flags = 0;
 	walk->frame_pointer = REGS_FP(ctx);

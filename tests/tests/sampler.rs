@@ -1,7 +1,8 @@
 //! A process that samples its allocations itself (USDT, provider otel_memory): its samples are used, with
 //! what they stand for, until another program takes its place.
 
-use memtools_tests::{Report, trace};
+use memtools_tests::{Outcome, Report, Session, path_of, trace};
+use serde_json::Value;
 
 const NO_ARGS: &[&str] = &[];
 
@@ -21,4 +22,57 @@ fn samples_stand_for_what_they_weigh() {
         line.contains("the USDT provider otel_memory in") && line.contains("estimates")
     });
     assert!(note, "{:#?}", session.outcome.stderr);
+}
+
+/// A function that is named is traced, and nobody listens to the samples.
+#[test]
+fn a_named_object_is_traced_instead() {
+    let session = trace("sampler", NO_ARGS, &["-O", "libc.so.6"]).lost_nothing();
+    assert_eq!(session.truth.fact("listeners"), 0);
+    let report = session.report();
+    assert!(!is_sampled(&report));
+    let untold = report.figures("leak_untold");
+    assert_eq!(untold.bytes, session.truth.fact("untold"));
+}
+
+/// The next program's are the allocator's functions, as soon as they have their probes; until when is said.
+#[test]
+fn another_program_is_traced_by_its_functions() {
+    let session = trace("sampler", &["exec"], &[]).agrees();
+    let loss = session.report().loss();
+    let blind = loss.get("blind_ms").and_then(Value::as_u64);
+    assert!(blind.is_some_and(|ms| ms < 1000), "{loss:?}");
+    assert_eq!(loss.len(), 1, "{loss:?}");
+    assert_eq!(session.truth.fact("listeners"), 0);
+    assert!(!is_sampled(&session.report()));
+}
+
+/// A command's samples are told from its first instruction on. Where probes have no cookies, what it tells
+/// before its objects are known is counted as lost.
+#[test]
+fn a_commands_samples_are_used() {
+    let path = path_of("sampler").expect("build.rs has built it");
+    let path = path.to_str().expect("text");
+    let outcome = Outcome::of(&["-o", "0", "--json", "--", path, "now"]).expect_code(0);
+    let report = outcome.report();
+    assert!(is_sampled(&report));
+    let said = outcome.stdout.iter().any(|line| line == "2 listen");
+    assert!(said, "{:#?}", outcome.stdout);
+    let lost = report.loss().get("allocs").and_then(Value::as_u64);
+    let figures = report.figures("leak_small");
+    if lost.is_none() {
+        assert_eq!((figures.bytes, figures.count), (64 * 1000, 1000));
+        assert_eq!(report.figures("leak_pool").count, 60);
+    }
+    assert!(lost.unwrap_or(0) <= 1063, "{lost:?}");
+}
+
+/// Events are samples: each with the size of its own block.
+#[test]
+fn each_sample_is_an_event() {
+    let path = path_of("sampler").expect("build.rs has built it");
+    let session = Session::at(&path, NO_ARGS, &["-t", "-o", "0"]);
+    let lines = session.outcome.stdout.iter();
+    let large = lines.filter(|line| line.contains(" 2097152 ") || line.ends_with(" 2097152"));
+    assert_eq!(large.count(), 3, "{:#?}", session.outcome.stdout);
 }

@@ -88,6 +88,8 @@ int main(int argc, char **argv)
 	const char *mode = argc > 1 ? argv[1] : "";
 
 	if (strcmp(mode, "after") == 0) {
+		/* Until the functions have their probes. */
+		sleep(1);
 		leak_untold();
 		truth("leak_untold", 7 * 500, 7);
 		truth("leak_small", 0, 0);

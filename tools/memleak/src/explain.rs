@@ -32,11 +32,16 @@ pub fn text(subject: &str, plan: &Plan, uprobes: &Uprobes, table: &str) -> Strin
     for note in &plan.notes {
         let _ = writeln!(out, "note: {}", clean(note));
     }
-    let _ = writeln!(
-        out,
-        "\nmalloc and free of one block: about {} ns. Nothing was attached.",
-        plan.event_cost_ns(Role::Malloc, cost) + plan.event_cost_ns(Role::Free, cost)
-    );
+    let (event, roles) = if plan.uses_sampler() {
+        ("one sample, and its free", [Role::Sample, Role::SampleFree])
+    } else {
+        ("malloc and free of one block", [Role::Malloc, Role::Free])
+    };
+    let both: u64 = roles
+        .map(|role| plan.event_cost_ns(role, cost))
+        .iter()
+        .sum();
+    let _ = writeln!(out, "\n{event}: about {both} ns. Nothing was attached.");
     out
 }
 

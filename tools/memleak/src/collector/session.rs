@@ -221,7 +221,7 @@ impl Session {
     }
 
     /// Another image: what was measured of the one before is no measure for this one.
-    fn begin_image(&mut self, images: u32, comm: String) {
+    fn begin_image(&mut self, images: u32, comm: String, since_ns: u64) {
         self.images = images;
         self.images_since = Instant::now();
         self.comm = comm;
@@ -229,6 +229,7 @@ impl Session {
         self.resident.now = self.resident.at_attach;
         if images > self.first_image && self.plan.uses_sampler() {
             self.leave_sampler();
+            self.blind += Duration::from_nanos(monotonic_ns().saturating_sub(since_ns));
         }
     }
 
@@ -291,7 +292,11 @@ impl Session {
     fn take_text_changes(&mut self) {
         for change in self.text.take(self.target.live_thread()) {
             match change {
-                TextChange::Image { images, comm } => self.begin_image(images, comm),
+                TextChange::Image {
+                    images,
+                    comm,
+                    since_ns,
+                } => self.begin_image(images, comm, since_ns),
                 TextChange::Reuse => self.kernel.begin_epoch(),
                 TextChange::Elsewhere => self.kernel.allow_any_text(),
                 TextChange::Object { object, is_program } => self.attach_to(&object, is_program),

@@ -29,6 +29,8 @@ pub enum TextChange {
         images: u32,
         /// Its name now, not cleaned.
         comm: String,
+        /// Since when (CLOCK_MONOTONIC, nanoseconds).
+        since_ns: u64,
     },
     /// Addresses mean something else from now on.
     Reuse,
@@ -149,7 +151,11 @@ impl Text {
         self.images += 1;
         self.image_ns = time;
         let images = self.images;
-        TextChange::Image { images, comm }
+        TextChange::Image {
+            images,
+            comm,
+            since_ns: time,
+        }
     }
 
     /// Records of some process were lost: only what is mapped now can tell whether of this one.
@@ -316,7 +322,7 @@ mod tests {
             assert_eq!(changes.len(), 2);
             let image = changes
                 .iter()
-                .any(|c| matches!(c, TextChange::Image { images: 1, comm } if comm == "new"));
+                .any(|c| matches!(c, TextChange::Image { images: 1, comm, .. } if comm == "new"));
             assert!(image, "{changes:?}");
             assert_eq!(text.program, program_of(tid));
             assert_eq!(text.mappings.current().count(), 1);

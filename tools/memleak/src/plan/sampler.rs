@@ -79,11 +79,13 @@ impl Plan {
     /// With all objects known: what the process samples itself, or the allocator's functions.
     pub fn choose_source(&mut self) {
         let sampler = self.probes.iter().filter(|probe| probe.role.is_sampler());
-        let sites = sampler.clone().count();
-        let Some(object) = sampler.map(|probe| probe.object.name()).next() else {
+        let mut objects: Vec<String> = sampler.map(|probe| probe.object.name()).collect();
+        let sites = objects.len();
+        objects.dedup();
+        if objects.is_empty() {
             return;
-        };
-        let what = format!("the USDT provider {PROVIDER} in {object}");
+        }
+        let what = format!("the USDT provider {PROVIDER} in {}", objects.join(" and "));
         let why_not = if !self.has(Role::Sample) || !self.has(Role::SampleFree) {
             "it has not both alloc and free"
         } else if sites > MOST_SITES {

@@ -304,7 +304,9 @@ fn loss(out: &mut String, loss: &Loss) {
         ),
         (
             loss.blind_ms,
-            "ms without probes: the thread that carried them exited".to_owned(),
+            "ms without probes: the thread that carried them exited, or a program began that does not \
+             sample its allocations as the one before it did"
+                .to_owned(),
         ),
         (
             loss.skipped_execs,

@@ -105,7 +105,7 @@ impl Session {
             threads: counters.get(Counter::LossThreads),
             mapping_events: counters.get(Counter::LossMappingEvents),
             trace_events: counters.get(Counter::LossTraceEvents),
-            blind_ms: self.blind.as_millis() as u64,
+            blind_ms: self.blind.as_micros().div_ceil(1000) as u64,
             skipped_execs: self.skipped_execs,
             text_mappings: self.text.lost(),
             ..Loss::default()
