@@ -325,6 +325,8 @@ static __always_inline int enter_role(struct pt_regs *ctx, u64 role)
 		return enter_realloc(ctx, REGS_ARG1(ctx), REGS_ARG2(ctx));
 	case ROLE_REALLOCARRAY:
 		return enter_realloc(ctx, REGS_ARG1(ctx), product(REGS_ARG2(ctx), REGS_ARG3(ctx)));
+	case ROLE_RUST_REALLOC:
+		return enter_realloc(ctx, REGS_ARG1(ctx), REGS_ARG4(ctx));
 	case ROLE_MMAP:
 		return enter_mmap(ctx);
 	case ROLE_MREMAP:
@@ -371,6 +373,7 @@ ENTRY(reallocarray, ROLE_REALLOCARRAY)
 ENTRY(mmap, ROLE_MMAP)
 ENTRY(mremap, ROLE_MREMAP)
 ENTRY(xallocx, ROLE_XALLOCX)
+ENTRY(rust_realloc, ROLE_RUST_REALLOC)
 
 SEC("uprobe")
 int new_enter(struct pt_regs *ctx)

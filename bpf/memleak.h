@@ -44,6 +44,7 @@ enum role {
 	ROLE_MREMAP,
 	ROLE_XALLOCX, /* resizes in place, or not at all */
 	ROLE_END,     /* an instruction by which a function returns that has no return probe */
+	ROLE_RUST_REALLOC,
 };
 
 struct block_key {

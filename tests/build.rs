@@ -149,6 +149,15 @@ impl Builder {
         ] {
             self.optional(name, &format!("{name}.c"), &["-Wl,--no-as-needed", library]);
         }
+        let library = format!("--extern=pool={}", self.out.join("libpool.rlib").display());
+        self.rust("libpool.rlib", "pool.rs", &["--crate-type=rlib", "-O"]);
+        for own in ["pool", "inlined_pool", "counting"] {
+            for (mode, optimized) in [("", "-Copt-level=0"), ("-release", "-O")] {
+                let check = format!("cfg({own})");
+                let flags = ["--cfg", own, "--check-cfg", &check, optimized, &library];
+                self.rust(&format!("leak-{own}{mode}"), "leak.rs", &flags);
+            }
+        }
         let over_jemalloc = [
             "--cfg",
             "jemalloc",

@@ -1,7 +1,7 @@
 //! Whatever the process allocates with: one source, by the functions of C and of C++, is exact with
 //! each allocator.
 
-use memtools_tests::{Session, path_of, skip};
+use memtools_tests::{Session, path_of, skip, trace};
 
 const EXACT_JSON: &[&str] = &["-o", "0", "--json"];
 const NO_ARGS: &[&str] = &[];
@@ -67,4 +67,31 @@ fn rust_with_jemalloc() {
         }
         None => skip("rust_with_jemalloc", "jemalloc is not installed"),
     }
+}
+
+/// What Rust's own functions for memory go to is known to nobody, or to everybody.
+#[test]
+fn rust_with_an_allocator_of_its_own() {
+    for workload in [
+        "leak-pool",
+        "leak-pool-release",
+        "leak-inlined_pool",
+        "leak-counting",
+        "leak-counting-release",
+    ] {
+        trace(workload, NO_ARGS, &[]).agrees().lost_nothing();
+    }
+}
+
+/// Where the compiler has put the allocator into its callers, half of it would be seen: blocks that come, and
+/// do not go. None is, and that is said.
+#[test]
+fn an_allocator_within_its_callers_is_left_alone() {
+    let session = trace("leak-inlined_pool-release", NO_ARGS, &[]).lost_nothing();
+    let mut said = session.outcome.stderr.iter();
+    let is_said = said.any(|line| line.contains("is compiled into the functions that call it"));
+    assert!(is_said, "{:#?}", session.outcome.stderr);
+    let report = session.report();
+    assert_eq!(report.figures("hold_and_panic").count, 0);
+    assert_eq!(report.figures("leak_box").count, 0);
 }

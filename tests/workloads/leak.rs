@@ -50,6 +50,38 @@ mod jemalloc {
     }
 }
 
+/// An area of its own, from which nothing is given back: in another crate, or where the compiler can see
+/// it all.
+#[cfg(pool)]
+extern crate pool;
+#[cfg(inlined_pool)]
+mod pool;
+
+/// The C library's, counted.
+#[cfg(counting)]
+mod counting {
+    use std::alloc::{GlobalAlloc, Layout, System};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Counting(AtomicUsize);
+
+    #[global_allocator]
+    static GLOBAL: Counting = Counting(AtomicUsize::new(0));
+
+    // SAFETY: the system's own.
+    unsafe impl GlobalAlloc for Counting {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            self.0.fetch_add(layout.size(), Ordering::Relaxed);
+            unsafe { System.alloc(layout) }
+        }
+
+        unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+            self.0.fetch_sub(layout.size(), Ordering::Relaxed);
+            unsafe { System.dealloc(block, layout) }
+        }
+    }
+}
+
 #[repr(align(64))]
 struct Wide {
     _bytes: [u8; 192],

@@ -73,6 +73,20 @@ pub(super) fn branch_targets(code: &[u8], address: u64) -> Vec<u64> {
     branches.map(|(_, target)| target).collect()
 }
 
+/// Where instructions in `code`, which begins at `address`, read or write memory at a distance from
+/// themselves. None on machines other than x86-64.
+pub(super) fn data_addresses(code: &[u8], address: u64) -> Vec<u64> {
+    if !cfg!(target_arch = "x86_64") {
+        return Vec::new();
+    }
+    let decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
+    let instructions = decoder.into_iter();
+    instructions
+        .filter(Instruction::is_ip_rel_memory_operand)
+        .map(|instruction| instruction.ip_rel_memory_address())
+        .collect()
+}
+
 /// The relative jumps in `code`, which begins at `address`, without calls: their addresses and
 /// where they lead. None on machines other than x86-64.
 pub(super) fn jumps(code: &[u8], address: u64) -> Vec<(u64, u64)> {

@@ -12,6 +12,7 @@ mod perf_records;
 pub mod placement;
 mod process;
 pub mod process_events;
+pub mod reach;
 pub mod returns;
 mod rooted;
 

@@ -95,6 +95,7 @@ pub fn snapshot(stacks: Vec<StackAccount>) -> Snapshot {
             now: resident(14),
         },
         chunk_overhead: 4096,
+        is_sampled: false,
         load: ProbeLoad {
             hits: 3000,
             hits_per_s: 600.0,

@@ -17,6 +17,8 @@ pub enum Role {
     Realloc,
     /// `f(old, n, size)` returns the block.
     Reallocarray,
+    /// `f(old, old_bytes, alignment, bytes)` returns the block: Rust's.
+    RustRealloc,
     /// `f(block)`.
     Free,
     /// mmap(2).
@@ -43,8 +45,9 @@ pub enum Role {
 
 impl Role {
     /// The roles whose return is looked at too.
-    pub const PAIRED: [Self; 9] = [
+    pub const PAIRED: [Self; 10] = [
         Self::Xallocx,
+        Self::RustRealloc,
         Self::Mmap,
         Self::Mremap,
         Self::Realloc,
@@ -68,6 +71,7 @@ impl Role {
             Self::Mremap => Some(8),
             Self::Xallocx => Some(9),
             Self::End => Some(10),
+            Self::RustRealloc => Some(11),
             Self::New
             | Self::Free
             | Self::Munmap
@@ -92,6 +96,7 @@ impl Role {
             | Self::PosixMemalign
             | Self::Realloc
             | Self::Reallocarray
+            | Self::RustRealloc
             | Self::Free
             | Self::Xallocx
             | Self::New
@@ -118,7 +123,7 @@ impl Role {
             Self::Malloc | Self::Free | Self::New => 1,
             Self::Calloc | Self::Memalign | Self::Realloc | Self::Xallocx | Self::Munmap => 2,
             Self::PosixMemalign | Self::Reallocarray | Self::Mremap => 3,
-            Self::Mmap => 4,
+            Self::Mmap | Self::RustRealloc => 4,
         };
         Needs {
             arguments,
@@ -181,6 +186,25 @@ pub const MIMALLOC: &[(&str, Role)] = &[
     ("mi_free_aligned", Role::Free),
     ("mi_free_size_aligned", Role::Free),
 ];
+
+/// What Rust code calls for memory, whatever its global allocator is. No panic leaves them.
+pub const RUST: &[(&str, Role)] = &[
+    ("__rust_alloc", Role::Malloc),
+    ("__rust_alloc_zeroed", Role::Malloc),
+    ("__rust_realloc", Role::RustRealloc),
+    ("__rust_dealloc", Role::Free),
+];
+
+/// The plain name of one of the functions that the compiler makes for a Rust object's allocator: their symbols
+/// are mangled since 1.89, with nothing in them but a hash.
+pub fn rust_name(symbol: &str) -> &str {
+    let path = symbol.strip_prefix("_RNvC").and_then(|rest| {
+        let (_, own) = rest.split_once("7___rustc")?;
+        own.trim_start_matches(|digit: char| digit.is_ascii_digit())
+            .strip_prefix('_')
+    });
+    path.unwrap_or(symbol)
+}
 
 /// C++'s operator delete in all forms.
 pub const OPERATOR_DELETE: &[&str] = &[

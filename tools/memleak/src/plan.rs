@@ -1,5 +1,6 @@
 //! Which probes go where: found from the target's objects before anything is attached.
 
+mod rust;
 mod sampler;
 
 pub use sampler::{MOST_SITES, numbered_sites};
@@ -13,6 +14,8 @@ use memtools::target::elf::{ElfError, ElfObject, Function};
 use memtools::target::object::{FileId, Object};
 use memtools::target::placement::{Cost, Placement, endangers, place};
 use memtools::target::returns::{goes_to, returns};
+
+use rust::is_rusts;
 
 use crate::functions::{
     ALLOCATOR, JEMALLOC, LIBRARY_WRAPPERS, MAPPING, MIMALLOC, OPERATOR_DELETE, OPERATOR_NEW,
@@ -78,14 +81,17 @@ impl Plan {
         has(Role::Malloc) && has(Role::Free)
     }
 
-    /// Whether one function that frees may be called by another one.
+    /// Whether one function that frees may be called by another one: both in one object, or Rust's, whose
+    /// allocator may have its memory from any other.
     pub fn has_several_frees(&self) -> bool {
         let frees = self.probes.iter().filter(|probe| probe.role == Role::Free);
+        let is_rusts = |probe: &PlannedProbe| probe.names.iter().any(|name| is_rusts(name));
+        let has_rusts = frees.clone().any(is_rusts);
         let mut objects: Vec<FileId> = frees.map(|probe| probe.object.id()).collect();
         let all = objects.len();
         objects.sort_unstable();
         objects.dedup();
-        objects.len() < all
+        has_rusts || objects.len() < all
     }
 
     /// The probes of some roles, by object.
@@ -250,6 +256,9 @@ impl<'a> Planner<'a> {
         let has_own_operators = !prefixes.is_empty() && self.has_own_operators()?;
         if has_own_operators {
             self.add_operators()?;
+        }
+        if !self.allocator.is_named() {
+            self.add_rust_allocator()?;
         }
         let is_library = self.defines_public("mmap")?;
         if is_library {

@@ -1,15 +1,18 @@
 //! Stubs that jump to where the dynamic linker says: which function one stands for.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, OpKind, Register};
 use object::read::ReadCache;
-use object::read::elf::ElfFile64;
-use object::{NativeEndian, Object, ObjectSymbol, ObjectSymbolTable, RelocationTarget};
+use object::read::elf::{ElfFile64, ElfSymbolTable64};
+use object::{NativeEndian, Object, ObjectSymbol, ObjectSymbolTable, Relocation, RelocationTarget};
 
 use super::{ElfError, ElfObject};
+
+type Symbols<'a> = ElfSymbolTable64<'a, 'a, NativeEndian, &'a ReadCache<File>>;
 
 /// What a stub takes, with a landing pad before its jump.
 const STUB_BYTES: usize = 16;
@@ -24,6 +27,90 @@ impl ElfObject {
         let Some(slot) = self.stub_slot(vaddr)? else {
             return Ok(None);
         };
+        let mut found = None;
+        self.each_imported_slot(|place, name| {
+            if place == slot {
+                found = Some(name.to_owned());
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// The virtual addresses in the code at which an instruction refers to one of these addresses by its
+    /// distance, directly or by a word that holds it; sorted. Whatever has the form of such a distance is
+    /// one: of four billion others, one is taken for it.
+    ///
+    /// # Errors
+    /// [`ElfError::Io`] and [`ElfError::Malformed`].
+    pub fn references(&self, targets: &[u64]) -> Result<Vec<u64>, ElfError> {
+        let mut wanted: Vec<u64> = targets.to_vec();
+        self.each_relocation(|place, relocation, symbols| {
+            let held = match relocation.target() {
+                RelocationTarget::Absolute => Some(relocation.addend() as u64),
+                RelocationTarget::Symbol(index) => symbols
+                    .and_then(|symbols| symbols.symbol_by_index(index).ok())
+                    .map(|symbol| symbol.address()),
+                _ => None,
+            };
+            if held.is_some_and(|held| targets.contains(&held)) {
+                wanted.push(place);
+            }
+        })?;
+        let mut found = Vec::new();
+        for segment in self.layout.segments.iter().filter(|s| s.executable) {
+            let code = self.read(segment.file.clone(), "read its code")?;
+            for (at, distance) in code.windows(size_of::<i32>()).enumerate() {
+                let Some(distance) = distance.first_chunk() else {
+                    continue;
+                };
+                let place = segment.address.wrapping_add(at as u64);
+                let behind = place.wrapping_add(size_of::<i32>() as u64);
+                let distance = i64::from(i32::from_ne_bytes(*distance));
+                if wanted.contains(&behind.wrapping_add_signed(distance)) {
+                    found.push(place);
+                }
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Where the dynamic linker puts the addresses of functions and data whose names are wanted.
+    ///
+    /// # Errors
+    /// [`ElfError::Io`] and [`ElfError::Malformed`].
+    pub(in crate::target) fn imported_slots(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<HashSet<u64>, ElfError> {
+        let mut slots = HashSet::new();
+        self.each_imported_slot(|place, name| {
+            if wanted(name) {
+                slots.insert(place);
+            }
+        })?;
+        Ok(slots)
+    }
+
+    fn each_imported_slot(&self, mut visit: impl FnMut(u64, &str)) -> Result<(), ElfError> {
+        self.each_relocation(|place, relocation, symbols| {
+            let RelocationTarget::Symbol(index) = relocation.target() else {
+                return;
+            };
+            let symbol = symbols.and_then(|symbols| symbols.symbol_by_index(index).ok());
+            if let Some(name) = symbol.and_then(|symbol| symbol.name().ok())
+                && !name.is_empty()
+            {
+                visit(place, name);
+            }
+        })
+    }
+
+    /// What the dynamic linker does before the program begins.
+    fn each_relocation(
+        &self,
+        mut visit: impl FnMut(u64, &Relocation, Option<&Symbols<'_>>),
+    ) -> Result<(), ElfError> {
         // Opened again for a file position of its own.
         let file = File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
         let file = file.map_err(|source| self.unreadable("open it", source))?;
@@ -34,24 +121,15 @@ impl ElfObject {
                 doing: "read its relocations",
                 source,
             })?;
-        let mut relocations = object.dynamic_relocations().into_iter().flatten();
-        let found = relocations.find(|(place, _)| *place == slot);
-        let Some((_, relocation)) = found else {
-            return Ok(None);
-        };
-        let RelocationTarget::Symbol(index) = relocation.target() else {
-            return Ok(None);
-        };
-        let symbol = object
-            .dynamic_symbol_table()
-            .and_then(|table| table.symbol_by_index(index).ok());
-        Ok(symbol
-            .and_then(|symbol| symbol.name().ok().map(str::to_owned))
-            .filter(|name| !name.is_empty()))
+        let symbols = object.dynamic_symbol_table();
+        for (place, relocation) in object.dynamic_relocations().into_iter().flatten() {
+            visit(place, &relocation, symbols.as_ref());
+        }
+        Ok(())
     }
 
     /// Where the stub's destination is kept.
-    fn stub_slot(&self, vaddr: u64) -> Result<Option<u64>, ElfError> {
+    pub(in crate::target) fn stub_slot(&self, vaddr: u64) -> Result<Option<u64>, ElfError> {
         let Some(offset) = self.file_offset(vaddr) else {
             return Ok(None);
         };

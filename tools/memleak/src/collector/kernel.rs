@@ -199,7 +199,8 @@ impl Kernel {
             entries.push((&Role::PAIRED, Entry::Session(&progs.call_session)));
             return entries;
         }
-        let paired: [(&'static [Role], &ProgramMut<'_>); 9] = [
+        let paired: [(&'static [Role], &ProgramMut<'_>); 10] = [
+            (&[Role::RustRealloc], &progs.rust_realloc_enter),
             (&[Role::Xallocx], &progs.xallocx_enter),
             (&[Role::Mmap], &progs.mmap_enter),
             (&[Role::Mremap], &progs.mremap_enter),

@@ -71,6 +71,7 @@ fn moment(seconds: u64) -> Moment {
             now: Some(resident(200)),
         },
         chunk_overhead: 18,
+        is_sampled: true,
         load: ProbeLoad {
             hits: 19,
             hits_per_s: 20.5,

@@ -138,6 +138,7 @@ pub(super) mod tests {
             untracked_frees: 0,
             resident: ResidentChange::default(),
             chunk_overhead: 0,
+            is_sampled: false,
             load: ProbeLoad::default(),
             loss: Loss::default(),
             processes: None,

@@ -55,6 +55,7 @@ pub fn choose_programs(open: &mut skel::OpenMemleakSkel<'_>, way: Way, uses_samp
         &mut progs.mmap_enter,
         &mut progs.mremap_enter,
         &mut progs.xallocx_enter,
+        &mut progs.rust_realloc_enter,
         &mut progs.call_leave,
     ] {
         program.set_autoload(way != Way::Session);
