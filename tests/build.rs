@@ -90,12 +90,13 @@ impl Builder {
         );
     }
 
-    fn musl(&self, name: &str, source: &str) {
+    fn musl(&self, name: &str, source: &str, flags: &[&str]) {
         let target = self.out.join(name);
         let mut command = Command::new("musl-gcc");
         command
             .args(C_FLAGS)
-            .args(["-static", "-o"])
+            .args(flags)
+            .arg("-o")
             .arg(&target)
             .arg(self.source.join(source));
         try_run(&mut command, &target, name);
@@ -303,6 +304,7 @@ fn main() {
     builder.optional("exact-lsan", "exact.c", &["-fsanitize=leak"]);
     let for_32_bits: Vec<&str> = [&["-m32"], WITHOUT_LIBC].concat();
     builder.optional("nomalloc-32", "nomalloc.c", &for_32_bits);
-    builder.musl("exact-musl", "exact.c");
+    builder.musl("exact-musl", "exact.c", &["-static"]);
+    builder.musl("exact-musl-dynamic", "exact.c", &[]);
     builder.allocators();
 }

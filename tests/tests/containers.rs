@@ -33,15 +33,25 @@ fn child_of(pid: u32) -> u32 {
 
 /// Runs a program as the first process of a PID namespace, under a root that only its own mount
 /// namespace has, and traces it from outside.
-fn is_exact_inside(test: &str, workload: &str) {
+/// `linker`: its dynamic linker, which comes along into the root's `/lib`.
+fn is_exact_inside(test: &str, workload: &str, linker: Option<&str>) {
     let (Some(unshare), Some(program)) = (unshare(), path_of(workload)) else {
         skip(test, &format!("no unshare, or no {workload}"));
         return;
     };
+    if let Some(linker) = linker.filter(|linker| !Path::new(linker).exists()) {
+        skip(test, &format!("no {linker}"));
+        return;
+    }
     let directory = tempfile::tempdir().expect("a directory");
     let script = format!(
-        "mount -t tmpfs tmpfs {root} && cp {program} {root}/inside && exec chroot {root} /inside",
+        "mount -t tmpfs tmpfs {root} && cp {program} {root}/inside && mkdir -p {root}/lib && \
+         {copy} exec chroot {root} /inside",
         root = directory.path().display(),
+        copy = linker.map_or_else(String::new, |linker| format!(
+            "cp {linker} {root}/lib/ &&",
+            root = directory.path().display()
+        )),
         program = program.display(),
     );
     let mut workload = Workload::start_at(&unshare, &["-m", "-p", "-f", "sh", "-c", &script]);
@@ -59,10 +69,21 @@ fn is_exact_inside(test: &str, workload: &str) {
 /// Another C library than the one out here.
 #[test]
 fn a_musl_program_is_exact() {
-    is_exact_inside("a_musl_program_is_exact", "exact-musl");
+    is_exact_inside("a_musl_program_is_exact", "exact-musl", None);
+}
+
+/// One that has its C library as a library, which is its dynamic linker too.
+#[test]
+fn a_dynamic_musl_program_is_exact() {
+    let linker = format!("/lib/ld-musl-{}.so.1", std::env::consts::ARCH);
+    is_exact_inside(
+        "a_dynamic_musl_program_is_exact",
+        "exact-musl-dynamic",
+        Some(&linker),
+    );
 }
 
 #[test]
 fn a_static_program_is_exact() {
-    is_exact_inside("a_static_program_is_exact", "exact-static");
+    is_exact_inside("a_static_program_is_exact", "exact-static", None);
 }
