@@ -26,7 +26,7 @@ fn samples_stand_for_what_they_weigh() {
 
 /// A function that is named is traced, and nobody listens to the samples.
 #[test]
-fn a_named_object_is_traced_instead() {
+fn a_named_object_is_traced_instead_of_samples() {
     let session = trace("sampler", NO_ARGS, &["-O", "libc.so.6"]).lost_nothing();
     assert_eq!(session.truth.fact("listeners"), 0);
     let report = session.report();
@@ -37,7 +37,7 @@ fn a_named_object_is_traced_instead() {
 
 /// The next program's are the allocator's functions, as soon as they have their probes; until when is said.
 #[test]
-fn another_program_is_traced_by_its_functions() {
+fn after_samples_another_program_is_traced_by_its_functions() {
     let session = trace("sampler", &["exec"], &[]).agrees();
     let loss = session.report().loss();
     let blind = loss.get("blind_ms").and_then(Value::as_u64);
