@@ -89,7 +89,7 @@ int main(int argc, char **argv)
 
 	if (strcmp(mode, "after") == 0) {
 		/* Until the functions have their probes. */
-		sleep(1);
+		sleep(3);
 		leak_untold();
 		truth("leak_untold", 7 * 500, 7);
 		truth("leak_small", 0, 0);

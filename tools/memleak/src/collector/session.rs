@@ -235,13 +235,14 @@ impl Session {
 
     /// Another program need not have one: from now on it is the functions.
     fn leave_sampler(&mut self) {
-        self.kernel.detach_sampler();
         self.plan.drop_sampler();
         let functions = Plan {
             probes: std::mem::take(&mut self.plan.withheld),
             ..Plan::default()
         };
         self.attach_plan(functions);
+        // Last, because it waits for the kernel.
+        self.kernel.detach_sampler();
     }
 
     /// Some kernels skip a tracepoint's program when another thread is in it on the same CPU. Perf's
