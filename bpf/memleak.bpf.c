@@ -27,7 +27,8 @@ static __always_inline u64 all_ones_if(u64 address)
 }
 
 /* The slot of the stack of a call that just returned, or is about to. */
-static __always_inline u32 stack_of_return(struct pt_regs *ctx, struct thread *thread)
+static __always_inline u32 stack_of_return(struct pt_regs *ctx, struct thread *thread,
+					   bool by_helper)
 {
 	struct walk *walk = &thread->walk;
 	u64 caller = thread->call.caller;
@@ -38,7 +39,7 @@ static __always_inline u32 stack_of_return(struct pt_regs *ctx, struct thread *t
 	walk->flags = 0;
 	walk->frame_pointer = REGS_FP(ctx);
 	walk->stack_pointer = REGS_SP(ctx) + (RETURN_SLOT & all_ones_if(caller));
-	return slot_of_walk(thread, walk->frames[0]);
+	return slot_of_walk(thread, walk->frames[0], by_helper);
 }
 
 /*
@@ -209,7 +210,7 @@ static __always_inline bool is_to_be_recorded(u64 task, const struct call *call,
 	}
 }
 
-static __noinline int leave_call(struct pt_regs *ctx)
+static __always_inline int leave(struct pt_regs *ctx, bool by_helper)
 {
 	u64 task = current_task();
 	u64 stack_pointer = REGS_SP(ctx) - RETURN_SLOT;
@@ -242,7 +243,7 @@ static __noinline int leave_call(struct pt_regs *ctx)
 		address = REGS_RESULT(ctx);
 	/* Before the paths part: the verifier would follow the walk once for each of them. */
 	if (call->flags & CALL_RECORD && address && address != MAP_FAILED)
-		slot = stack_of_return(ctx, thread);
+		slot = stack_of_return(ctx, thread, by_helper);
 
 	if (is_to_be_recorded(task, call, function, address)) {
 		if (function == FUNCTION_MMAP)
@@ -255,6 +256,16 @@ static __noinline int leave_call(struct pt_regs *ctx)
 	call->function = FUNCTION_NONE;
 	thread->arena_stack_pointer = 0;
 	return 0;
+}
+
+static __noinline int leave_call(struct pt_regs *ctx)
+{
+	return leave(ctx, false);
+}
+
+static __noinline int leave_call_by_helper(struct pt_regs *ctx)
+{
+	return leave(ctx, true);
 }
 
 static __always_inline int enter_free(struct pt_regs *ctx)
@@ -354,6 +365,18 @@ int call_session(struct pt_regs *ctx)
 	return enter_role(ctx, bpf_get_attach_cookie(ctx));
 }
 
+/* The same where it has to be loaded in no time. */
+SEC("uprobe.session")
+int call_session_by_helper(struct pt_regs *ctx)
+{
+	STAY_ON_OWN_STACK(ctx, no_session);
+	if (is_session_return(ctx) || bpf_get_attach_cookie(ctx) == ROLE_END) {
+		leave_call_by_helper(ctx);
+		return 1;
+	}
+	return enter_role(ctx, bpf_get_attach_cookie(ctx));
+}
+
 /* Elsewhere each entry is a program of its own, and the return another. */
 #define ENTRY(name, role)                                                                          \
 	SEC("uprobe")                                                                              \
@@ -388,6 +411,13 @@ int call_leave(struct pt_regs *ctx)
 {
 	STAY_ON_OWN_STACK(ctx, no_probe);
 	return leave_call(ctx);
+}
+
+SEC("uretprobe")
+int call_leave_by_helper(struct pt_regs *ctx)
+{
+	STAY_ON_OWN_STACK(ctx, no_probe);
+	return leave_call_by_helper(ctx);
 }
 
 SEC("uprobe")

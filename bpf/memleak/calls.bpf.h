@@ -62,7 +62,7 @@ static __always_inline bool is_inside_call(struct call *call, u64 stack_pointer,
 }
 
 /* The slot of the stack that begins with what a thread's walk has found already. */
-static __always_inline u32 slot_of_walk(struct thread *thread, u64 last)
+static __always_inline u32 slot_of_walk(struct thread *thread, u64 last, bool by_helper)
 {
 	u64 seed = (u64)generation << 32 | epoch;
 	struct walk *walk = &thread->walk;
@@ -70,7 +70,7 @@ static __always_inline u32 slot_of_walk(struct thread *thread, u64 last)
 	u32 slot;
 
 	follow_anchors(thread->anchors, walk, last);
-	hash = walk_stack(walk, seed);
+	hash = by_helper ? walk_stack_by_helper(walk, seed) : walk_stack(walk, seed);
 	if (walk->flags & STACK_TRUNCATED)
 		COUNT(counters, LOSS_TRUNCATED_STACKS);
 	slot = find_stack(hash);

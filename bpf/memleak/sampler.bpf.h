@@ -24,8 +24,7 @@ static __always_inline u64 saved_register(struct pt_regs *ctx, u32 offset)
 {
 	u64 value = 0;
 
-	bpf_probe_read_kernel(&value, sizeof(value),
-			      (void *)ctx + (offset & MOST_REGISTER_OFFSET));
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)ctx + (offset & MOST_REGISTER_OFFSET));
 	return value;
 }
 
@@ -154,7 +153,7 @@ static __always_inline int enter_sample(struct pt_regs *ctx)
 	/* One that was not drawn stands for itself. */
 	block.bytes = weight ?: bytes;
 	block.born_ns = bpf_ktime_get_ns();
-	block.stack = slot_of_walk(thread, last);
+	block.stack = slot_of_walk(thread, last, false);
 	if (put_sample(address, &block)) {
 		COUNT(counters, LOSS_ALLOCS);
 		COUNT_BY(counters, LOSS_ALLOC_BYTES, block.bytes);

@@ -137,6 +137,13 @@ pub fn has_type(structure: &str) -> bool {
     Btf::from_vmlinux().is_ok_and(|btf| btf.type_by_name::<Struct<'_>>(structure).is_some())
 }
 
+/// Whether a uprobe program can have a helper run its loops (5.17).
+pub fn has_loop_helper() -> bool {
+    ProgramType::Kprobe
+        .is_helper_supported(libbpf_rs::libbpf_sys::BPF_FUNC_loop)
+        .unwrap_or(false)
+}
+
 /// Whether a uprobe program can ask for its attach cookie (5.15).
 pub fn has_attach_cookie() -> bool {
     ProgramType::Kprobe

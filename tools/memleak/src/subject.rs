@@ -295,12 +295,16 @@ struct Ready {
 impl Ready {
     /// For processes that come.
     fn for_others(options: &Options, uprobes: Uprobes) -> Self {
+        /// Of the machine's memory: a hundredth.
+        const MOST_SHARE: u64 = 100;
+        let bytes = memtools::process::memory_total();
+        let bytes_each = options.bytes_each();
         let options = options.clone();
         let own = Objects::of_thread(std::process::id());
         let own = own.map(|objects| objects.all.into_iter().skip(1).collect());
         Self {
             plans: PlanCache::default(),
-            spares: Some(Spares::start(move || {
+            spares: Some(Spares::start(bytes / MOST_SHARE, bytes_each, move || {
                 Kernel::load(&options, uprobes, None, false).ok()
             })),
             usual: Some(own.unwrap_or_default()),
@@ -380,6 +384,7 @@ fn family_setup(choice: Choice, cli: &Cli, options: &Options) -> Result<FamilySe
     } else {
         Ready::default()
     };
+    let spares = ready.spares.clone();
     Ok(FamilySetup {
         matcher,
         choice,
@@ -393,6 +398,7 @@ fn family_setup(choice: Choice, cli: &Cli, options: &Options) -> Result<FamilySe
         }),
         mapping_events: open_mapping_events()?,
         process_events: ProcessEvents::open().map_err(explain_perf)?,
+        spares,
         // Those that are named are meant.
         most_processes: most.max(cli.max_processes as usize),
         first: None,

@@ -1,5 +1,6 @@
 //! The kernel side, loaded and attached: maps in, plain values out.
 
+mod recycle;
 mod settings;
 
 use std::mem::MaybeUninit;
@@ -49,6 +50,9 @@ pub struct Kernel {
     /// The sampler's USDT probes.
     sampler: Links,
     uses_sampler: bool,
+    walks_by_helper: bool,
+    /// It can be aimed at any process of the initial PID namespace.
+    is_for_any: bool,
     /// How many of them are known.
     sites: u32,
     uprobes: Uprobes,
@@ -77,7 +81,14 @@ impl Kernel {
             .open(object)
             .map_err(failed)?;
         settings::configure(&mut open, options, uprobes, namespace);
-        settings::choose_programs(&mut open, uprobes.way, uses_sampler);
+        // Single processes have the walk that costs them less, several the one that is loaded at once.
+        let walks_by_helper = options.is_one_of_several && attach::has_loop_helper();
+        let chosen = settings::Chosen {
+            way: uprobes.way,
+            uses_sampler,
+            walks_by_helper,
+        };
+        settings::choose_programs(&mut open, chosen);
         settings::size_maps(&mut open, options, uses_sampler).map_err(failed)?;
         let skel = open.load().map_err(failed)?;
         settings::fill_free_slots(&skel, options.room.stacks).map_err(failed)?;
@@ -92,6 +103,8 @@ impl Kernel {
             probes: Links::default(),
             sampler: Links::default(),
             uses_sampler,
+            walks_by_helper,
+            is_for_any: namespace.is_none() && !uses_sampler,
             sites: 0,
             uprobes,
             attach_pid: 0,
@@ -179,6 +192,7 @@ impl Kernel {
     /// not to go.
     fn entries(&self) -> Vec<(&'static [Role], Entry<'_>)> {
         let progs = &self.skel.progs;
+        let (session, leave) = self.calls();
         let mut entries: Vec<(&'static [Role], Entry<'_>)> = vec![
             (&[Role::Free], Entry::Alone(&progs.free_enter)),
             (&[Role::SampleFree], Entry::Alone(&progs.sample_free_enter)),
@@ -189,14 +203,14 @@ impl Kernel {
         ];
         // Ends first: a call without its end would leave the thread inside it.
         entries.push(match self.uprobes.way {
-            Way::Session => (&[Role::End], Entry::Session(&progs.call_session)),
-            _ => (&[Role::End], Entry::Alone(&progs.call_leave)),
+            Way::Session => (&[Role::End], Entry::Session(session)),
+            _ => (&[Role::End], Entry::Alone(leave)),
         });
         // No session: it puts return probes also into processes that it is not for, if another tool
         // has a probe there, and an exception would end those. At an end none can come.
         entries.push((&[Role::New], Entry::Alone(&progs.new_enter)));
         if self.uprobes.way == Way::Session {
-            entries.push((&Role::PAIRED, Entry::Session(&progs.call_session)));
+            entries.push((&Role::PAIRED, Entry::Session(session)));
             return entries;
         }
         let paired: [(&'static [Role], &ProgramMut<'_>); 10] = [
@@ -213,6 +227,16 @@ impl Kernel {
         ];
         entries.extend(paired.map(|(roles, program)| (roles, Entry::Paired(program))));
         entries
+    }
+
+    /// The program of a session, and the one at returns.
+    fn calls(&self) -> (&ProgramMut<'_>, &ProgramMut<'_>) {
+        let progs = &self.skel.progs;
+        if self.walks_by_helper {
+            (&progs.call_session_by_helper, &progs.call_leave_by_helper)
+        } else {
+            (&progs.call_session, &progs.call_leave)
+        }
     }
 
     fn attach_probes(
@@ -238,7 +262,7 @@ impl Kernel {
             Entry::Paired(program) => {
                 // The return first: an entry without its return would leave the thread inside the
                 // call.
-                let mut links = attach(&self.skel.progs.call_leave, Kind::Return)?;
+                let mut links = attach(self.calls().1, Kind::Return)?;
                 links.extend(attach(program, Kind::Entry)?);
                 Ok(links)
             }

@@ -191,6 +191,11 @@ impl Session {
         self.census()
     }
 
+    /// The programs, for another process: recording is over.
+    pub fn into_kernel(self) -> Kernel {
+        self.kernel
+    }
+
     /// The plan, with what came later.
     pub fn plan(&self) -> &Plan {
         &self.plan

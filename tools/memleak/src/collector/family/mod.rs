@@ -43,6 +43,8 @@ pub struct Setup {
     pub attach: Attach,
     pub mapping_events: MappingEventSource,
     pub process_events: ProcessEvents,
+    /// Where programs go whose process has ended.
+    pub spares: Option<Spares>,
     /// How many processes are traced at a time.
     pub most_processes: usize,
     /// A command's, from its first instruction on: then those of `choice` are not looked for.
@@ -80,6 +82,7 @@ pub struct Family {
     attach: Attach,
     mapping_events: MappingEventSource,
     process_events: ProcessEvents,
+    spares: Option<Spares>,
     most_processes: usize,
     members: BTreeMap<u32, Member>,
     waiting: VecDeque<Candidate>,
@@ -165,6 +168,7 @@ impl Family {
             attach: setup.attach,
             mapping_events: setup.mapping_events,
             process_events: setup.process_events,
+            spares: setup.spares,
             most_processes: setup.most_processes,
             members: BTreeMap::new(),
             waiting: VecDeque::new(),
@@ -319,7 +323,16 @@ impl Family {
     fn let_go(&mut self, member: Member) {
         self.leaving.retain(|thread| !thread.is_finished());
         let thread = std::thread::Builder::new().name("detacher".to_owned());
-        if let Ok(thread) = thread.spawn(move || drop(member)) {
+        let spares = self.spares.clone();
+        let leave = move || {
+            let kernel = member.session.into_kernel();
+            match spares {
+                // Whatever is left of the process goes first.
+                Some(spares) => kernel.recycled().into_iter().for_each(|k| spares.give(k)),
+                None => drop(kernel),
+            }
+        };
+        if let Ok(thread) = thread.spawn(leave) {
             self.leaving.push(thread);
         }
     }
@@ -476,6 +489,9 @@ impl Watched for Family {
         self.is_recording = false;
         self.unseen += std::mem::take(&mut self.waiting).len() as u64;
         let snapshot = self.collect(true);
+        if let Some(spares) = self.spares.take() {
+            spares.end();
+        }
         for (_, member) in std::mem::take(&mut self.members) {
             self.let_go(member);
         }

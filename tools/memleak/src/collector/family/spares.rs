@@ -1,34 +1,101 @@
 //! Programs that are loaded before anybody needs them: that takes the verifier a tenth of a second, in which
-//! a process that has just begun would not be seen.
+//! a process that has just begun would not be seen. Those of processes that have ended serve others.
 
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::collector::Kernel;
 
-/// How many are ready: each takes 5 MiB.
-const READY: usize = 8;
+/// How many are ready at first.
+const FIRST: usize = 8;
+/// And at most, when there were too few.
+const MOST: usize = 32;
 
 /// Loaded programs, made in a thread of their own.
-pub struct Spares(Receiver<Kernel>);
+#[derive(Clone)]
+pub struct Spares(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    ready: Vec<Kernel>,
+    /// How many are to be ready.
+    wanted: usize,
+    most: usize,
+    is_over: bool,
+}
 
 impl Spares {
-    /// Begins to load them.
-    pub fn start(load: impl Fn() -> Option<Kernel> + Send + 'static) -> Self {
-        let (sender, receiver) = sync_channel(READY - 1);
+    /// Begins to load them. They are to take no more than so many bytes, of which each takes some.
+    pub fn start(
+        bytes: u64,
+        bytes_each: u64,
+        load: impl Fn() -> Option<Kernel> + Send + 'static,
+    ) -> Self {
+        let most = (bytes / bytes_each.max(1)) as usize;
+        let spares = Self(Arc::new(Shared {
+            state: Mutex::new(State {
+                ready: Vec::new(),
+                wanted: FIRST,
+                most: most.clamp(FIRST, MOST),
+                is_over: false,
+            }),
+            changed: Condvar::new(),
+        }));
+        let own = spares.clone();
         let thread = std::thread::Builder::new().name("loader".to_owned());
         // Without it each process has its own loaded, which only takes longer.
         let _ = thread.spawn(move || {
-            while let Some(kernel) = load() {
-                if sender.send(kernel).is_err() {
+            while own.is_wanted() {
+                let Some(kernel) = load() else {
                     return;
-                }
+                };
+                own.give(kernel);
             }
         });
-        Self(receiver)
+        spares
     }
 
-    /// One of them, if there is any.
+    /// One of them, if there is any. If there is none, more will be ready the next time.
     pub fn take(&self) -> Option<Kernel> {
-        self.0.try_recv().ok()
+        let mut state = self.state();
+        let kernel = state.ready.pop();
+        if kernel.is_none() {
+            state.wanted = (2 * state.wanted).min(state.most);
+        }
+        self.0.changed.notify_all();
+        kernel
+    }
+
+    /// One that serves nobody.
+    pub fn give(&self, kernel: Kernel) {
+        let mut state = self.state();
+        if state.ready.len() < state.most && !state.is_over {
+            state.ready.push(kernel);
+        }
+    }
+
+    /// No more are needed.
+    pub fn end(&self) {
+        let mut state = self.state();
+        state.is_over = true;
+        let unused = std::mem::take(&mut state.ready);
+        drop(state);
+        self.0.changed.notify_all();
+        drop(unused);
+    }
+
+    /// Waits until another one is to be loaded; false: no more are.
+    fn is_wanted(&self) -> bool {
+        let has_enough = |state: &mut State| !state.is_over && state.ready.len() >= state.wanted;
+        let state = self.0.changed.wait_while(self.state(), has_enough);
+        !state.unwrap_or_else(PoisonError::into_inner).is_over
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        let state = self.0.state.lock();
+        state.unwrap_or_else(PoisonError::into_inner)
     }
 }

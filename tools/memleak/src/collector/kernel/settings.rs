@@ -39,40 +39,56 @@ pub fn configure(
     rodata.max_stack_depth = options.max_stack_depth;
 }
 
-/// Only the programs of one way can be loaded on every kernel.
-pub fn choose_programs(open: &mut skel::OpenMemleakSkel<'_>, way: Way, uses_sampler: bool) {
+/// Which of the programs are loaded: only those of one way can be on every kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen {
+    pub way: Way,
+    /// The process may tell of its own samples.
+    pub uses_sampler: bool,
+    /// Stacks are walked by the kernel's helper for loops.
+    pub walks_by_helper: bool,
+}
+
+pub fn choose_programs(open: &mut skel::OpenMemleakSkel<'_>, chosen: Chosen) {
+    let Chosen {
+        way,
+        uses_sampler,
+        walks_by_helper,
+    } = chosen;
+    let is_session = way == Way::Session;
     let progs = &mut open.progs;
-    progs.sample_enter.set_autoload(uses_sampler);
-    progs.sample_free_enter.set_autoload(uses_sampler);
-    progs.call_session.set_autoload(way == Way::Session);
-    for program in [
-        &mut progs.malloc_enter,
-        &mut progs.calloc_enter,
-        &mut progs.memalign_enter,
-        &mut progs.posix_memalign_enter,
-        &mut progs.realloc_enter,
-        &mut progs.reallocarray_enter,
-        &mut progs.mmap_enter,
-        &mut progs.mremap_enter,
-        &mut progs.xallocx_enter,
-        &mut progs.rust_realloc_enter,
-        &mut progs.call_leave,
+    for (program, is_loaded) in [
+        (&mut progs.call_session, !walks_by_helper),
+        (&mut progs.call_session_by_helper, walks_by_helper),
     ] {
-        program.set_autoload(way != Way::Session);
-        if way == Way::Multi {
-            program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
-        }
+        program.set_autoload(is_session && is_loaded);
     }
-    if way != Way::PerfEvent {
-        for program in [
-            &mut progs.free_enter,
-            &mut progs.sample_enter,
-            &mut progs.sample_free_enter,
-            &mut progs.new_enter,
-            &mut progs.munmap_enter,
-            &mut progs.anchor_enter,
-            &mut progs.unload_enter,
-        ] {
+    for (program, is_loaded) in [
+        (&mut progs.malloc_enter, !is_session),
+        (&mut progs.calloc_enter, !is_session),
+        (&mut progs.memalign_enter, !is_session),
+        (&mut progs.posix_memalign_enter, !is_session),
+        (&mut progs.realloc_enter, !is_session),
+        (&mut progs.reallocarray_enter, !is_session),
+        (&mut progs.mmap_enter, !is_session),
+        (&mut progs.mremap_enter, !is_session),
+        (&mut progs.xallocx_enter, !is_session),
+        (&mut progs.rust_realloc_enter, !is_session),
+        (&mut progs.call_leave, !is_session && !walks_by_helper),
+        (
+            &mut progs.call_leave_by_helper,
+            !is_session && walks_by_helper,
+        ),
+        (&mut progs.sample_enter, uses_sampler),
+        (&mut progs.sample_free_enter, uses_sampler),
+        (&mut progs.free_enter, true),
+        (&mut progs.new_enter, true),
+        (&mut progs.munmap_enter, true),
+        (&mut progs.anchor_enter, true),
+        (&mut progs.unload_enter, true),
+    ] {
+        program.set_autoload(is_loaded);
+        if way != Way::PerfEvent {
             program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
         }
     }
