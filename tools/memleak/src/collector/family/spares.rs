@@ -10,7 +10,10 @@ const FIRST: usize = 8;
 /// And at most, when there were too few.
 const MOST: usize = 32;
 
-/// Loaded programs, made in a thread of their own.
+/// Threads that load, where there are CPUs for them.
+const MOST_LOADERS: usize = 4;
+
+/// Loaded programs, made in threads of their own.
 #[derive(Clone)]
 pub struct Spares(Arc<Shared>);
 
@@ -32,7 +35,7 @@ impl Spares {
     pub fn start(
         bytes: u64,
         bytes_each: u64,
-        load: impl Fn() -> Option<Kernel> + Send + 'static,
+        load: impl Fn() -> Option<Kernel> + Clone + Send + 'static,
     ) -> Self {
         let most = (bytes / bytes_each.max(1)) as usize;
         let spares = Self(Arc::new(Shared {
@@ -44,17 +47,20 @@ impl Spares {
             }),
             changed: Condvar::new(),
         }));
-        let own = spares.clone();
-        let thread = std::thread::Builder::new().name("loader".to_owned());
-        // Without it each process has its own loaded, which only takes longer.
-        let _ = thread.spawn(move || {
-            while own.is_wanted() {
-                let Some(kernel) = load() else {
-                    return;
-                };
-                own.give(kernel);
-            }
-        });
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..(cpus / 2).clamp(1, MOST_LOADERS) {
+            let (own, load) = (spares.clone(), load.clone());
+            let thread = std::thread::Builder::new().name("loader".to_owned());
+            // Without any each process has its own loaded, which only takes longer.
+            let _ = thread.spawn(move || {
+                while own.is_wanted() {
+                    let Some(kernel) = load() else {
+                        return;
+                    };
+                    own.give(kernel);
+                }
+            });
+        }
         spares
     }
 
