@@ -23,6 +23,7 @@ enum counter {
 	LOSS_ALLOCS,
 	LOSS_ALLOC_BYTES,
 	LOSS_MISSED_FREES,
+	LOSS_SAMPLE_FREES, /* told, and not understood */
 	LOSS_MISSED_RETURNS,
 	LOSS_STACKS,
 	LOSS_TRUNCATED_STACKS,
@@ -90,7 +91,8 @@ struct usdt_site {
 	u8 frame_base;	   /* a register */
 	u8 knows_caller;
 	u8 saves_frame_pointer;
-	u8 reserved[5];
+	u8 loses_frame_pointer; /* the way beyond the caller cannot be found */
+	u8 reserved[4];
 };
 
 #define SET_WAYS	     2

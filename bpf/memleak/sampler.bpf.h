@@ -9,13 +9,16 @@
 
 #include "memleak/calls.bpf.h"
 
+/* The last image whose samples count: with the next one it is the functions again. */
+u32 last_sampled_image = 0;
+
 /* Far behind the registers that arguments are in. */
 #define MOST_REGISTER_OFFSET 0xff
 
 /* By the attach cookie of the probe. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1); /* MAX_USDT_SITES where they are used */
+	__uint(max_entries, 1); /* as many as a process can have, where they are used */
 	__type(key, u32);
 	__type(value, struct usdt_site);
 } usdt_sites SEC(".maps");
@@ -28,27 +31,34 @@ static __always_inline u64 saved_register(struct pt_regs *ctx, u32 offset)
 	return value;
 }
 
-static __always_inline u64 usdt_argument(struct pt_regs *ctx, const struct usdt_argument *argument)
+/* Whether it could be read: a page may not be there now. */
+static __always_inline bool usdt_argument(struct pt_regs *ctx, const struct usdt_argument *argument,
+					  u64 *value)
 {
-	u64 value = argument->value;
-	u32 bytes = argument->bytes;
-	u32 shift;
+	u32 bytes = argument->bytes, shift;
+	u64 address;
 
+	*value = argument->value;
 	if (argument->place == USDT_REGISTER) {
-		value = saved_register(ctx, argument->base);
+		*value = saved_register(ctx, argument->base);
 	} else if (argument->place == USDT_MEMORY) {
-		value += saved_register(ctx, argument->base);
+		address = *value + saved_register(ctx, argument->base);
 		if (argument->has_index)
-			value += saved_register(ctx, argument->index)
-				 << (argument->index_shift & 3);
-		value = read_user_word(value);
+			address += saved_register(ctx, argument->index)
+				   << (argument->index_shift & 3);
+		*value = 0;
+		if (bytes > sizeof(*value))
+			bytes = sizeof(*value);
+		if (bpf_probe_read_user(value, bytes, (const void *)address))
+			return false;
 	}
-	shift = 64 - 8 * (bytes & 7);
-	/* All eight bytes of it. */
+	/* All eight bytes of it: a shift by 64 would be none. */
+	shift = 64 - 8 * (argument->bytes & 7);
 	if (shift >= 64)
-		return value;
-	value <<= shift;
-	return argument->is_signed ? (u64)((s64)value >> shift) : value >> shift;
+		return true;
+	*value <<= shift;
+	*value = argument->is_signed ? (u64)((s64)*value >> shift) : *value >> shift;
+	return true;
 }
 
 static __always_inline struct usdt_site *usdt_site(struct pt_regs *ctx)
@@ -68,7 +78,7 @@ static __always_inline u64 begin_walk_inside(struct pt_regs *ctx, const struct u
 {
 	u64 end, caller;
 
-	/* Frames are return addresses, which lie behind what they tell of: a no-op of one byte. */
+	/* Frames are return addresses, which lie behind what they tell of: a no-op. */
 	walk->frames[0] = REGS_IP(ctx) + 1;
 	walk->start_depth = 1;
 	walk->flags = 0;
@@ -82,6 +92,8 @@ static __always_inline u64 begin_walk_inside(struct pt_regs *ctx, const struct u
 		return walk->frames[0];
 	if (site->saves_frame_pointer)
 		walk->frame_pointer = read_user_word(end + (s64)site->frame_pointer);
+	else if (site->loses_frame_pointer)
+		walk->frame_pointer = 0;
 	walk->frames[1] = caller;
 	walk->start_depth = 2;
 	walk->stack_pointer = end;
@@ -112,7 +124,7 @@ static __always_inline int put_sample(u64 address, const struct block *block)
 	/* Its free was not told. */
 	if (take_block(address, &old)) {
 		account_free(&old);
-		COUNT(counters, LOSS_MISSED_FREES);
+		COUNT_BY(counters, LOSS_MISSED_FREES, 1 + (u64)old.further);
 	}
 	/* Before it is there: never fewer than there are. */
 	if (set)
@@ -123,6 +135,12 @@ static __always_inline int put_sample(u64 address, const struct block *block)
 	return err;
 }
 
+/* Whether it is the target's, and none of a program that came after the one with the samples. */
+static __always_inline bool is_samplers(u64 task)
+{
+	return is_target(task) && generation <= last_sampled_image;
+}
+
 static __always_inline int enter_sample(struct pt_regs *ctx)
 {
 	u64 task = current_task(), address, bytes, weight, last;
@@ -130,37 +148,40 @@ static __always_inline int enter_sample(struct pt_regs *ctx)
 	struct thread *thread;
 	struct block block = {};
 
-	if (!is_target(task))
+	if (!is_samplers(task))
 		return 0;
 	COUNT(counters, COUNTER_SAMPLE_HITS);
 	site = usdt_site(ctx);
-	thread = thread_of(task);
-	if (!site || !thread) {
+	if (!site || !usdt_argument(ctx, &site->arguments[0], &address) ||
+	    !usdt_argument(ctx, &site->arguments[1], &bytes) ||
+	    !usdt_argument(ctx, &site->arguments[2], &weight)) {
 		COUNT(counters, LOSS_ALLOCS);
+		COUNT(counters, COUNTER_SAMPLED_ALLOCS);
 		return 0;
 	}
-	address = usdt_argument(ctx, &site->arguments[0]);
-	bytes = usdt_argument(ctx, &site->arguments[1]);
-	weight = usdt_argument(ctx, &site->arguments[2]);
 	if (!address)
 		return 0;
-	if (!is_wanted(bytes)) {
-		COUNT(counters, COUNTER_UNRECORDED);
-		return 0;
-	}
-	last = begin_walk_inside(ctx, site, &thread->walk);
 	block.further = further_objects(bytes, weight);
 	/* One that was not drawn stands for itself. */
 	block.bytes = weight ?: bytes;
+	/* Without a record it is counted among the threads. */
+	thread = thread_of(task);
+	if (!thread)
+		return 0;
+	COUNT_BY(counters, COUNTER_SAMPLED_ALLOCS, 1 + (u64)block.further);
+	if (!is_wanted(bytes)) {
+		COUNT_BY(counters, COUNTER_UNRECORDED, 1 + (u64)block.further);
+		return 0;
+	}
+	last = begin_walk_inside(ctx, site, &thread->walk);
 	block.born_ns = bpf_ktime_get_ns();
 	block.stack = slot_of_walk(thread, last, false);
 	if (put_sample(address, &block)) {
-		COUNT(counters, LOSS_ALLOCS);
+		COUNT_BY(counters, LOSS_ALLOCS, 1 + (u64)block.further);
 		COUNT_BY(counters, LOSS_ALLOC_BYTES, block.bytes);
 		return 0;
 	}
 	account_alloc(&block);
-	COUNT_BY(counters, COUNTER_SAMPLED_ALLOCS, 1 + (u64)block.further);
 	trace_block(task, EVENT_ALLOC, address, bytes, block.stack);
 	return 0;
 }
@@ -171,13 +192,14 @@ static __always_inline int enter_sample_free(struct pt_regs *ctx)
 	struct usdt_site *site;
 	struct block block;
 
-	if (!is_target(task))
+	if (!is_samplers(task))
 		return 0;
 	COUNT(counters, COUNTER_SAMPLE_HITS);
 	site = usdt_site(ctx);
-	if (!site)
+	if (!site || !usdt_argument(ctx, &site->arguments[0], &address)) {
+		COUNT(counters, LOSS_SAMPLE_FREES);
 		return 0;
-	address = usdt_argument(ctx, &site->arguments[0]);
+	}
 	if (!address)
 		return 0;
 	if (!take_block(address, &block)) {

@@ -89,7 +89,7 @@ fn rust_with_an_allocator_of_its_own() {
 fn an_allocator_within_its_callers_is_left_alone() {
     let session = trace("leak-inlined_pool-release", NO_ARGS, &[]).lost_nothing();
     let mut said = session.outcome.stderr.iter();
-    let is_said = said.any(|line| line.contains("is compiled into the functions that call it"));
+    let is_said = said.any(|line| line.contains("is compiled into functions that call it"));
     assert!(is_said, "{:#?}", session.outcome.stderr);
     let report = session.report();
     assert_eq!(report.figures("hold_and_panic").count, 0);

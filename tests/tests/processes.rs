@@ -145,6 +145,52 @@ fn what_is_missed_of_hasty_children_is_said() {
     workload.quit();
 }
 
+/// One process after another is traced by the same programs: what one of them had is nothing of the next
+/// one's.
+#[test]
+fn children_that_take_turns_have_their_own_figures() {
+    let children: u64 = load(20, 6);
+    let wait_ms: u64 = load(250, 2000);
+    let words = [children, wait_ms].map(|word| word.to_string());
+    let mut workload = Workload::start("tree", &["turns", &words[0], &words[1]]);
+    let memleak = memleak(&["-p", &workload.pid().to_string(), "--follow"]);
+    let truth = workload.run();
+    let report = last_report(memleak);
+    let mut listed = 0;
+    for number in 0..children {
+        let mut pids = vec![pid_of(&truth, "child", number)];
+        if number % 4 == 3 {
+            pids.push(pid_of(&truth, "grandchild", number));
+        }
+        for pid in pids {
+            let Some(process) = process(&report, pid) else {
+                continue;
+            };
+            listed += 1;
+            let late = process.get("late_ms").and_then(Value::as_f64);
+            if late.is_none_or(|late| late < wait_ms as f64) {
+                let (bytes, count) = leaked_by_child(number);
+                assert_eq!(held(&report, pid, "allocate_as_child"), (bytes, count));
+                assert_eq!(
+                    (&process["bytes"], &process["count"]),
+                    (&bytes.into(), &count.into()),
+                    "nothing else: {process}"
+                );
+            }
+        }
+    }
+    let unseen = report["loss"]["unseen_processes"].as_u64().unwrap_or(0);
+    assert_eq!(
+        listed + unseen,
+        children + children / 4,
+        "{}",
+        report["loss"]
+    );
+    // More than there were programs for, had each only served once.
+    assert!(listed > load(12, 2), "{listed}");
+    workload.quit();
+}
+
 /// A command, and what it starts.
 #[test]
 fn a_commands_children_are_followed() {

@@ -1,6 +1,7 @@
 //! A process that samples its allocations itself (USDT, provider otel_memory): its samples are used, with
 //! what they stand for, until another program takes its place.
 
+use memtools::attach::has_attach_cookie;
 use memtools_tests::{Outcome, Report, Session, path_of, trace};
 use serde_json::Value;
 
@@ -41,7 +42,7 @@ fn after_samples_another_program_is_traced_by_its_functions() {
     let session = trace("sampler", &["exec"], &[]).agrees();
     let loss = session.report().loss();
     let blind = loss.get("blind_ms").and_then(Value::as_u64);
-    assert!(blind.is_some_and(|ms| ms < 3000), "{loss:?}");
+    assert!(blind.is_some_and(|ms| ms < 30_000), "{loss:?}");
     assert_eq!(loss.len(), 1, "{loss:?}");
     assert_eq!(session.truth.fact("listeners"), 0);
     assert!(!is_sampled(&session.report()));
@@ -58,13 +59,23 @@ fn a_commands_samples_are_used() {
     assert!(is_sampled(&report));
     let said = outcome.stdout.iter().any(|line| line == "2 listen");
     assert!(said, "{:#?}", outcome.stdout);
-    let lost = report.loss().get("allocs").and_then(Value::as_u64);
     let figures = report.figures("leak_small");
-    if lost.is_none() {
-        assert_eq!((figures.bytes, figures.count), (64 * 1000, 1000));
-        assert_eq!(report.figures("leak_pool").count, 60);
+    let leaked = [
+        figures.bytes,
+        figures.count,
+        report.figures("leak_pool").count,
+    ];
+    if has_attach_cookie() {
+        assert_eq!(leaked, [64 * 1000, 1000, 60]);
+        assert_eq!(report.loss(), serde_json::Map::new());
+    } else {
+        let lost = report.loss().get("allocs").and_then(Value::as_u64);
+        assert!(leaked[1] <= 1000 && leaked[2] <= 60, "{leaked:?}");
+        assert!(
+            lost.is_some() || leaked == [64 * 1000, 1000, 60],
+            "{leaked:?}"
+        );
     }
-    assert!(lost.unwrap_or(0) <= 1063, "{lost:?}");
 }
 
 /// Events are samples: each with the size of its own block.

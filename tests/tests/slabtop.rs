@@ -145,10 +145,11 @@ fn assert_next_to_nothing_is_lost(record: &Value) {
     let events: i64 = caches
         .map(|c| number(c, "allocs") + number(c, "frees"))
         .sum();
-    // Programs that follow objects take longer than those that count, the more so where the machine is
+    // Programs that follow objects take longer than those that count, the more so on a machine that is
     // emulated.
+    let one_of = load(100, 20);
     assert!(
-        missed.unwrap_or(0) * 20 <= events,
+        missed.unwrap_or(0) * one_of <= events,
         "{missed:?} missed of {events}"
     );
     assert!(loss.is_empty(), "{loss:?}");

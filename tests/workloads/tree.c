@@ -4,7 +4,10 @@
  *
  *	tree held N	N children, every other one by exec and one of four with a child of its own,
  *			that wait for the second "go" before they leak; all of them are there until
- *the third tree hasty N	N children that leak at once, and end
+ *			the third
+ *	tree hasty N	N children that leak at once, and end
+ *	tree turns N MS	the children of "held", one after another: each waits so many milliseconds
+ *			before it leaks
  *
  * Child I leaks I + 1 blocks of 100 + I bytes, its own child the same.
  */
@@ -126,6 +129,36 @@ static void await_go(void)
 	CHECK(read_line(line, sizeof(line)) && strcmp(line, "go") == 0);
 }
 
+static void open_ways(struct ways *ways)
+{
+	CHECK(pipe(ways->begin) == 0 && pipe(ways->leaked) == 0 && pipe(ways->end) == 0);
+}
+
+static void take_turns(int count, int milliseconds)
+{
+	for (int i = 0; i < count; i++) {
+		int processes = i % 4 == 3 ? 2 : 1;
+		struct ways ways;
+
+		open_ways(&ways);
+		pid_t pid = fork();
+
+		CHECK(pid >= 0);
+		if (pid == 0)
+			child(i, &ways, 1);
+		await(processes, &ways);
+		usleep(milliseconds * 1000);
+		close(ways.begin[1]);
+		await(processes, &ways);
+		close(ways.end[1]);
+		CHECK(waitpid(pid, NULL, 0) == pid);
+		close(ways.begin[0]);
+		close(ways.leaked[0]);
+		close(ways.leaked[1]);
+		close(ways.end[0]);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	int count, is_held, processes;
@@ -134,13 +167,18 @@ int main(int argc, char **argv)
 	if (argc == 6 && strcmp(argv[1], "child") == 0)
 		live(number_of(argv[2]), number_of(argv[3]), number_of(argv[4]),
 		     number_of(argv[5]));
+	if (argc == 4 && strcmp(argv[1], "turns") == 0) {
+		ready();
+		take_turns(number_of(argv[2]), number_of(argv[3]));
+		return finish();
+	}
 	CHECK(argc == 3);
 	is_held = strcmp(argv[1], "held") == 0;
 	count = number_of(argv[2]);
 	processes = count + (is_held ? count / 4 : 0);
 	ready();
 	allocate_in_parent();
-	CHECK(pipe(ways.begin) == 0 && pipe(ways.leaked) == 0 && pipe(ways.end) == 0);
+	open_ways(&ways);
 	for (int i = 0; i < count; i++) {
 		pid_t pid = fork();
 

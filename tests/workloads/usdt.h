@@ -38,8 +38,8 @@
 	__asm__ volatile(USDT_NOTE(provider, name, semaphore, "8@%[one]") : : [one] "nor"(a))
 
 #define USDT3(provider, name, semaphore, a, b, c)                                                  \
-	__asm__ volatile(                                                                          \
-		USDT_NOTE(provider, name, semaphore, "8@%[one] 8@%[two] 8@%[three]")               \
-		: : [one] "nor"(a), [two] "nor"(b), [three] "nor"(c))
+	__asm__ volatile(USDT_NOTE(provider, name, semaphore, "8@%[one] 8@%[two] 8@%[three]")      \
+			 :                                                                         \
+			 : [one] "nor"(a), [two] "nor"(b), [three] "nor"(c))
 
 #endif

@@ -35,8 +35,7 @@ pub fn reaches(
             if own.contains(&target) {
                 return Ok(true);
             }
-            let is_inside =
-                (function.address..function.address + function.code.len() as u64).contains(&target);
+            let is_inside = target.wrapping_sub(function.address) < function.code.len() as u64;
             if is_inside || !seen.insert(target) || seen.len() > MOST_FUNCTIONS {
                 continue;
             }

@@ -247,7 +247,7 @@ impl<'a> Planner<'a> {
             return Ok(());
         }
         if !self.allocator.is_named() {
-            self.add_sampler()?;
+            self.notes_failure(Self::add_sampler);
         }
         let prefixes = self.prefixes()?;
         for prefix in &prefixes {
@@ -258,7 +258,7 @@ impl<'a> Planner<'a> {
             self.add_operators()?;
         }
         if !self.allocator.is_named() {
-            self.add_rust_allocator()?;
+            self.notes_failure(Self::add_rust_allocator);
         }
         let is_library = self.defines_public("mmap")?;
         if is_library {
@@ -270,6 +270,13 @@ impl<'a> Planner<'a> {
             return Ok(());
         }
         self.add_anchors(OPERATOR_NEW, false)
+    }
+
+    /// What fails of it leaves the rest as it is.
+    fn notes_failure(&mut self, step: impl FnOnce(&mut Self) -> Result<(), ElfError>) {
+        if let Err(error) = step(self) {
+            self.notes.push(error.to_string());
+        }
     }
 
     /// Its own small allocator is not the program's. musl's linker, though, is the C library.
@@ -445,7 +452,9 @@ impl<'a> Planner<'a> {
                 .unwrap_or(own);
             let placement = place(&function.code, function.address, &Role::Anchor.needs());
             let probe = function.address + placement.offset;
-            let cookie = (probe - reach.start) << 32 | (reach.end - probe) & 0xffff_ffff;
+            // A function without a size may have its probe behind its end.
+            let above = reach.end.max(probe + 1) - probe;
+            let cookie = (probe - reach.start) << 32 | above & 0xffff_ffff;
             self.add(Role::Anchor, &function, cookie);
         }
         Ok(())

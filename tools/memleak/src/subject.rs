@@ -23,7 +23,7 @@ use crate::collector::{
     describe, table_cost,
 };
 use crate::explain;
-use crate::plan::{Plan, PlanCache, PlannedProbe};
+use crate::plan::{Plan, PlanCache};
 
 /// What records, and the child if it was started for it.
 pub struct Started {
@@ -91,6 +91,8 @@ struct Objects {
     program: Option<Arc<Object>>,
     /// Libraries will come that are not known yet: they get their probes when they are mapped.
     more_will_come: bool,
+    /// So many of them, the first, are the process's own; the others are those that most have.
+    own: usize,
 }
 
 impl Objects {
@@ -109,6 +111,7 @@ impl Objects {
         let all = mappings.current_objects();
         let program = program.and_then(|p| all.iter().find(|o| o.id() == p.id()).cloned());
         Ok(Self {
+            own: all.len(),
             all,
             program,
             more_will_come: false,
@@ -126,6 +129,7 @@ impl Objects {
         Self {
             program: all.first().cloned(),
             more_will_come: is_dynamic && all.len() == 1,
+            own: all.len(),
             all,
         }
     }
@@ -139,6 +143,7 @@ impl Objects {
             && !self.all.iter().any(|known| known.id() == object.id())
         {
             self.all.push(Arc::new(object));
+            self.own = self.all.len();
         }
     }
 
@@ -159,6 +164,9 @@ impl Objects {
             &options.allocator,
             uprobes,
         );
+        // Of libraries that others have, who knows?
+        let own = &self.all[..self.own];
+        plan.keep_sampler_of(|id| own.iter().any(|object| object.id() == id));
         plan.choose_source();
         let is_named = options.allocator.is_named();
         if plan.has_allocator() || self.more_will_come && !is_named {
@@ -337,9 +345,12 @@ impl Ready {
         };
         let program = objects.program.as_ref().map(|program| program.id());
         // Where others do not map it, nothing would be seen of them.
-        let own = |probe: &&PlannedProbe| !probe.role.is_sampler();
-        for probe in plan.probes.iter().filter(own).chain(&plan.withheld) {
+        let samplers = plan.sampler_objects();
+        for probe in plan.probes.iter().chain(&plan.withheld) {
             let id = probe.object.id();
+            if samplers.contains(&id) {
+                continue;
+            }
             let is_new = usual.iter().all(|known| known.id() != id);
             if is_new && Some(id) != program && usual.len() < MOST {
                 usual.push(probe.object.clone());

@@ -25,6 +25,7 @@ pub(super) struct Segment {
     pub(super) address: u64,
     pub(super) file: Range<u64>,
     pub(super) executable: bool,
+    pub(super) writable: bool,
 }
 
 /// File ranges of a symbol table and of its strings.
@@ -112,6 +113,7 @@ impl Layout {
                     address: program.p_vaddr(ENDIAN),
                     file: start..end,
                     executable: program.p_flags(ENDIAN).contains(elf::PF_X),
+                    writable: program.p_flags(ENDIAN).contains(elf::PF_W),
                 });
             }
             if program.p_type(ENDIAN) == elf::PT_GNU_EH_FRAME {

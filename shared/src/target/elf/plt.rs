@@ -14,6 +14,8 @@ use super::{ElfError, ElfObject};
 
 type Symbols<'a> = ElfSymbolTable64<'a, 'a, NativeEndian, &'a ReadCache<File>>;
 
+/// A call by a word in memory, the longer of two forms (x86-64).
+const CALL_BYTES: usize = 6;
 /// What a stub takes, with a landing pad before its jump.
 const STUB_BYTES: usize = 16;
 
@@ -36,14 +38,49 @@ impl ElfObject {
         Ok(found)
     }
 
-    /// The virtual addresses in the code at which an instruction refers to one of these addresses by its
-    /// distance, directly or by a word that holds it; sorted. Whatever has the form of such a distance is
+    /// The virtual addresses of the calls to one of some functions: directly, or by a word that holds its
+    /// address; sorted. `None`: the object is too large for that. Whatever has the form of such a call is
     /// one: of four billion others, one is taken for it.
     ///
     /// # Errors
     /// [`ElfError::Io`] and [`ElfError::Malformed`].
-    pub fn references(&self, targets: &[u64]) -> Result<Vec<u64>, ElfError> {
-        let mut wanted: Vec<u64> = targets.to_vec();
+    pub fn calls_of(&self, functions: &[u64]) -> Result<Option<Vec<u64>>, ElfError> {
+        /// In bytes.
+        const MOST_READ: u64 = 256 << 20;
+        let bytes = self.layout.segments.iter();
+        let bytes: u64 = bytes.map(|s| s.file.end - s.file.start).sum();
+        if bytes > MOST_READ {
+            return Ok(None);
+        }
+        let functions: HashSet<u64> = functions.iter().copied().collect();
+        let slots = self.slots_of(&functions)?;
+        let mut found = Vec::new();
+        for segment in self.layout.segments.iter().filter(|s| s.executable) {
+            let code = self.read(segment.file.clone(), "read its code")?;
+            for (at, bytes) in code.windows(CALL_BYTES).enumerate() {
+                let (opcode, wanted) = match bytes {
+                    [0xe8, ..] => (1, &functions),
+                    [0xff, 0x15, ..] => (2, &slots),
+                    _ => continue,
+                };
+                let Some(distance) = bytes[opcode..].first_chunk() else {
+                    continue;
+                };
+                let distance = i64::from(i32::from_ne_bytes(*distance));
+                let place = segment.address.wrapping_add(at as u64);
+                let behind = place.wrapping_add((opcode + size_of::<i32>()) as u64);
+                if wanted.contains(&behind.wrapping_add_signed(distance)) {
+                    found.push(place);
+                }
+            }
+        }
+        found.sort_unstable();
+        Ok(Some(found))
+    }
+
+    /// Words that hold the addresses of some of its own functions.
+    fn slots_of(&self, functions: &HashSet<u64>) -> Result<HashSet<u64>, ElfError> {
+        let mut slots = HashSet::new();
         self.each_relocation(|place, relocation, symbols| {
             let held = match relocation.target() {
                 RelocationTarget::Absolute => Some(relocation.addend() as u64),
@@ -52,27 +89,22 @@ impl ElfObject {
                     .map(|symbol| symbol.address()),
                 _ => None,
             };
-            if held.is_some_and(|held| targets.contains(&held)) {
-                wanted.push(place);
+            if held.is_some_and(|held| functions.contains(&held)) {
+                slots.insert(place);
             }
         })?;
-        let mut found = Vec::new();
-        for segment in self.layout.segments.iter().filter(|s| s.executable) {
-            let code = self.read(segment.file.clone(), "read its code")?;
-            for (at, distance) in code.windows(size_of::<i32>()).enumerate() {
-                let Some(distance) = distance.first_chunk() else {
-                    continue;
-                };
-                let place = segment.address.wrapping_add(at as u64);
-                let behind = place.wrapping_add(size_of::<i32>() as u64);
-                let distance = i64::from(i32::from_ne_bytes(*distance));
-                if wanted.contains(&behind.wrapping_add_signed(distance)) {
-                    found.push(place);
+        // Where relocations are packed the word itself has the address, and in fixed programs.
+        for segment in self.layout.segments.iter().filter(|s| !s.executable) {
+            let data = self.read(segment.file.clone(), "read its data")?;
+            for (index, word) in data.chunks_exact(size_of::<u64>()).enumerate() {
+                let word = word.first_chunk().map_or(0, |w| u64::from_ne_bytes(*w));
+                if functions.contains(&word) {
+                    let at = (index * size_of::<u64>()) as u64;
+                    slots.insert(segment.address.wrapping_add(at));
                 }
             }
         }
-        found.sort_unstable();
-        Ok(found)
+        Ok(slots)
     }
 
     /// Where the dynamic linker puts the addresses of functions and data whose names are wanted.

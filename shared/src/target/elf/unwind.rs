@@ -20,10 +20,21 @@ pub(super) struct Frame {
     /// A register and the bytes from where it points to the caller's end of the frame. `None` where
     /// they are computed in another way.
     pub(super) end: Option<(Register, i64)>,
-    /// Where from there the caller's frame pointer is saved, in bytes, if it is (x86-64).
-    pub(super) frame_pointer: Option<i64>,
+    /// Where the caller's frame pointer is (x86-64).
+    pub(super) frame_pointer: FramePointer,
     /// Registers of the caller are on the stack.
     saves: bool,
+}
+
+/// Where a caller's frame pointer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FramePointer {
+    /// In its register.
+    Kept,
+    /// On the stack, so many bytes from the end of the frame.
+    Saved(i32),
+    /// Computed in another way.
+    Lost,
 }
 
 impl Frame {
@@ -72,8 +83,11 @@ impl UnwindTables {
         };
         let mut registers = row.registers();
         let frame_pointer = match row.register(X86_64::RBP) {
-            Some(RegisterRule::Offset(offset)) => Some(offset),
-            _ => None,
+            None | Some(RegisterRule::Undefined | RegisterRule::SameValue) => FramePointer::Kept,
+            Some(RegisterRule::Offset(offset)) => {
+                i32::try_from(offset).map_or(FramePointer::Lost, FramePointer::Saved)
+            }
+            Some(_) => FramePointer::Lost,
         };
         Ok(Frame {
             end,

@@ -3,11 +3,13 @@
 use std::mem::offset_of;
 use std::ops::Range;
 
-use gimli::{Register, X86_64};
+use gimli::X86_64;
+use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 use object::elf::FileHeader64;
 use object::read::elf::NoteIterator;
 use object::{NativeEndian, elf};
 
+pub use super::unwind::FramePointer;
 use super::{ENDIAN, ElfError, ElfObject};
 
 /// The notes are of this type.
@@ -26,6 +28,8 @@ pub struct Site {
     pub address: u64,
     /// Where that lies in the file.
     pub file_offset: u64,
+    /// The no-op, for people.
+    pub instruction: String,
     /// Where in the file the counter of those who listen lies: the program asks it whether to go to the
     /// trouble.
     pub semaphore: Option<u64>,
@@ -70,24 +74,34 @@ pub struct SiteFrame {
     /// A register, and the bytes from where it points to the end of the frame. Just below that lies the
     /// return address.
     pub end: (u8, i32),
-    /// Where from there the caller's frame pointer is saved, in bytes; `None`: it is in its register.
-    pub frame_pointer: Option<i32>,
+    /// Where the caller's frame pointer is.
+    pub frame_pointer: FramePointer,
 }
 
 impl ElfObject {
-    /// The probes of a provider. Damaged notes are none.
+    /// The probes of a provider, so many at most. A note that does not say of a no-op that it is one, or
+    /// whose counter cannot be one, is damaged: it is left out.
     ///
     /// # Errors
-    /// [`ElfError::Io`] and [`ElfError::Unwind`].
-    pub fn usdt_sites(&self, provider: &str) -> Result<Vec<Site>, ElfError> {
+    /// [`ElfError::Io`].
+    pub fn usdt_sites(&self, provider: &str, most: usize) -> Result<Vec<Site>, ElfError> {
         let Some(range) = self.layout.usdt_notes.clone() else {
             return Ok(Vec::new());
         };
         let range = range.start..range.end.min(range.start.saturating_add(MOST_NOTES));
         let bytes = self.read(range, "read its USDT notes")?;
-        let mut sites = Vec::new();
+        let mut sites: Vec<Site> = Vec::new();
         for note in notes(&bytes).filter(|note| note.provider == provider.as_bytes()) {
-            sites.extend(self.usdt_site(&note)?);
+            if sites.len() == most {
+                break;
+            }
+            let Some(site) = self.usdt_site(&note)? else {
+                continue;
+            };
+            let is_known = |known: &Site| known.address == site.address && known.name == site.name;
+            if !sites.iter().any(is_known) {
+                sites.push(site);
+            }
         }
         Ok(sites)
     }
@@ -99,13 +113,15 @@ impl ElfObject {
             _ => 0,
         };
         let address = note.address.wrapping_add(moved);
-        let (Some(file_offset), Some(_)) = (self.file_offset(address), self.text_segment(address))
-        else {
+        let Some(file_offset) = self.file_offset(address) else {
+            return Ok(None);
+        };
+        let Some(instruction) = self.no_op(address)? else {
             return Ok(None);
         };
         let semaphore = match note.semaphore {
             0 => None,
-            stated => match self.file_offset(stated.wrapping_add(moved)) {
+            stated => match self.counter(stated.wrapping_add(moved))? {
                 Some(offset) => Some(offset),
                 // It would never be hit.
                 None => return Ok(None),
@@ -115,28 +131,66 @@ impl ElfObject {
             name: String::from_utf8_lossy(note.name).into_owned(),
             address,
             file_offset,
+            instruction,
             semaphore,
             arguments: arguments(&String::from_utf8_lossy(note.arguments)),
-            frame: self.site_frame(address)?,
+            frame: self.site_frame(address),
         }))
     }
 
-    fn site_frame(&self, address: u64) -> Result<Option<SiteFrame>, ElfError> {
-        let Some(frame) = self.frame(address)? else {
+    /// The instruction at an address, if it is a no-op that execution comes to: the function's code is
+    /// read from its beginning on, or a breakpoint might be put into the middle of another instruction.
+    fn no_op(&self, address: u64) -> Result<Option<String>, ElfError> {
+        let Ok(Some(extent)) = self.unwound_extent(address) else {
             return Ok(None);
         };
-        let known = || {
-            let (register, offset) = frame.end?;
-            Some(SiteFrame {
-                end: (saved_at(register_name(register)?)?, offset.try_into().ok()?),
-                frame_pointer: match frame.frame_pointer {
-                    Some(offset) => Some(offset.try_into().ok()?),
-                    None => None,
-                },
-            })
+        let Some(function) = self.function("", extent.start, extent.end - extent.start)? else {
+            return Ok(None);
         };
-        Ok(known())
+        Ok(no_op_in(&function.code, extent.start, address))
     }
+
+    /// Where a counter of listeners lies in the file, if there can be one: two bytes, aligned, which the
+    /// program may write, and nobody has counted yet.
+    fn counter(&self, address: u64) -> Result<Option<u64>, ElfError> {
+        const BYTES: u64 = size_of::<u16>() as u64;
+        let segment = self.layout.segment_at(address);
+        let Some(segment) = segment.filter(|s| s.writable && !s.executable) else {
+            return Ok(None);
+        };
+        let Some(offset) = segment.file_offset(address) else {
+            return Ok(None);
+        };
+        if !address.is_multiple_of(BYTES)
+            || !offset.is_multiple_of(BYTES)
+            || u32::try_from(offset).is_err()
+        {
+            return Ok(None);
+        }
+        let bytes = self.read(offset..offset + BYTES, "read a USDT counter")?;
+        Ok(bytes.iter().all(|byte| *byte == 0).then_some(offset))
+    }
+
+    fn site_frame(&self, address: u64) -> Option<SiteFrame> {
+        let frame = self.frame(address).ok()??;
+        let (register, offset) = frame.end?;
+        Some(SiteFrame {
+            end: (
+                saved_at(X86_64::register_name(register)?)?,
+                offset.try_into().ok()?,
+            ),
+            frame_pointer: frame.frame_pointer,
+        })
+    }
+}
+
+/// The instruction at `address` in code that begins at `start`, if one begins there and does nothing.
+fn no_op_in(code: &[u8], start: u64, address: u64) -> Option<String> {
+    let decoder = Decoder::with_ip(64, code, start, DecoderOptions::NONE);
+    let mut instructions = decoder.into_iter();
+    let found = instructions.find(|instruction| instruction.ip() >= address)?;
+    let is_no_op = found.ip() == address && found.mnemonic() == Mnemonic::Nop;
+    is_no_op.then(|| found.to_string())
 }
 
 /// A note.
@@ -174,7 +228,9 @@ fn parse(note: &[u8]) -> Option<Note<'_>> {
 
 /// As the assembler has printed them, with their sizes before them.
 fn arguments(text: &str) -> Result<Vec<Argument>, String> {
-    let words = text.split_whitespace();
+    /// As many as a probe can have (sys/sdt.h).
+    const MOST: usize = 12;
+    let words = text.split_whitespace().take(MOST);
     words
         .map(|word| argument(word).ok_or_else(|| word.to_owned()))
         .collect()
@@ -285,11 +341,6 @@ fn saved_at(_name: &str) -> Option<u8> {
     None
 }
 
-/// A register of the unwind table.
-fn register_name(register: Register) -> Option<&'static str> {
-    X86_64::register_name(register)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
@@ -380,24 +431,35 @@ mod tests {
     fn sites_of_an_object_are_found() {
         let directory = tempfile::tempdir().unwrap();
         let source = directory.path().join("a.s");
-        let note = |provider: &str, name: &str, arguments: &str| {
+        let note = |place: &str, semaphore: &str, provider: &str, arguments: &str| {
             format!(
                 ".pushsection .note.stapsdt,\"?\",\"note\"\n.balign 4\n.4byte 8, 9f-8f, 3\n\
-                 .asciz \"stapsdt\"\n8:.8byte 990b, _.stapsdt.base, semaphore\n\
-                 .asciz \"{provider}\"\n.asciz \"{name}\"\n.asciz \"{arguments}\"\n9:.balign 4\n\
+                 .asciz \"stapsdt\"\n8:.8byte {place}, _.stapsdt.base, {semaphore}\n\
+                 .asciz \"{provider}\"\n.asciz \"made\"\n.asciz \"{arguments}\"\n9:.balign 4\n\
                  .popsection\n"
             )
         };
         let text = format!(
             ".text\n.globl f\n.type f,@function\nf:\n.cfi_startproc\npush %rbp\n\
              .cfi_def_cfa_offset 16\n.cfi_offset %rbp, -16\nsub $24, %rsp\n\
-             .cfi_def_cfa_offset 40\n990: nop\n{}{}add $24, %rsp\n.cfi_def_cfa_offset 16\n\
+             .cfi_def_cfa_offset 40\n990: nop\n{}add $24, %rsp\n.cfi_def_cfa_offset 16\n\
              pop %rbp\n.cfi_def_cfa_offset 8\nret\n.cfi_endproc\n.size f,.-f\n\
              .pushsection .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\n\
              .weak _.stapsdt.base\n.hidden _.stapsdt.base\n_.stapsdt.base: .space 1\n\
-             .popsection\n.data\nsemaphore: .short 0\n.section .note.GNU-stack\n",
-            note("mine", "made", "8@%rdi -4@8(%rsp)"),
-            note("other", "made", "8@%rdi"),
+             .popsection\n.data\nsemaphore: .short 0\ncounted: .short 1\n.section .note.GNU-stack\n",
+            [
+                note("990b", "semaphore", "mine", "8@%rdi -4@8(%rsp)"),
+                note("990b", "semaphore", "mine", "8@%rdi -4@8(%rsp)"),
+                note("990b", "0", "other", "8@%rdi"),
+                // In the middle of an instruction; not a no-op; no counter of listeners.
+                note("f + 3", "0", "damaged", ""),
+                note("f + 1", "0", "damaged", ""),
+                note("semaphore", "0", "damaged", ""),
+                note("990b", "semaphore + 1", "damaged", ""),
+                note("990b", "counted", "damaged", ""),
+                note("990b", "f", "damaged", ""),
+            ]
+            .concat(),
         );
         std::fs::write(&source, text).unwrap();
         let library = directory.path().join("a.so");
@@ -412,7 +474,7 @@ mod tests {
             String::from_utf8_lossy(&output.stderr)
         );
         let object = ElfObject::open(&library).unwrap();
-        let sites = object.usdt_sites("mine").unwrap();
+        let sites = object.usdt_sites("mine", 9).unwrap();
         let [site] = &sites[..] else {
             panic!("{sites:?}");
         };
@@ -429,10 +491,16 @@ mod tests {
             site.frame,
             Some(SiteFrame {
                 end: (at("rsp"), 40),
-                frame_pointer: Some(-16),
+                frame_pointer: FramePointer::Saved(-16),
             })
         );
-        assert!(object.usdt_sites("nobody").unwrap().is_empty());
+        assert_eq!(site.instruction, "nop");
+        let other = object.usdt_sites("other", 9).unwrap();
+        assert_eq!((other.len(), other[0].semaphore), (1, None));
+        for provider in ["damaged", "nobody"] {
+            assert_eq!(object.usdt_sites(provider, 9).unwrap(), []);
+        }
+        assert_eq!(object.usdt_sites("mine", 0).unwrap(), []);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 
-use memtools::target::elf::usdt::{Argument, Place, Site};
+use memtools::target::elf::usdt::{Argument, FramePointer, Place, Site};
 use plain::Plain;
 
 use super::kernel::types;
@@ -49,6 +49,7 @@ pub enum Counter {
     LossAllocs,
     LossAllocBytes,
     LossMissedFrees,
+    LossSampleFrees,
     LossMissedReturns,
     LossStacks,
     LossTruncatedStacks,
@@ -150,7 +151,8 @@ pub struct UsdtSite {
     pub frame_base: u8,
     pub knows_caller: u8,
     pub saves_frame_pointer: u8,
-    pub reserved: [u8; 5],
+    pub loses_frame_pointer: u8,
+    pub reserved: [u8; 4],
 }
 
 impl UsdtSite {
@@ -163,8 +165,13 @@ impl UsdtSite {
         if let Some(frame) = site.frame {
             new.knows_caller = 1;
             (new.frame_base, new.frame_end) = frame.end;
-            new.saves_frame_pointer = frame.frame_pointer.is_some().into();
-            new.frame_pointer = frame.frame_pointer.unwrap_or(0);
+            match frame.frame_pointer {
+                FramePointer::Kept => {}
+                FramePointer::Saved(offset) => {
+                    (new.saves_frame_pointer, new.frame_pointer) = (1, offset);
+                }
+                FramePointer::Lost => new.loses_frame_pointer = 1,
+            }
         }
         new
     }

@@ -17,7 +17,7 @@ use memtools::target::object::Object;
 use super::abi::{BLOCK_SET_WORDS, BlockKey, COUNTERS, Counter, Event, Stack, StackTotals};
 use super::{Options, abi, sets};
 use crate::functions::Role;
-use crate::plan::{Plan, numbered_sites};
+use crate::plan::{MOST_SITES, Plan, numbered_sites};
 
 // Generated code.
 #[allow(
@@ -156,11 +156,14 @@ impl Kernel {
     }
 
     /// Gives USDT sites their numbers, and tells the kernel side where their arguments are. Without the
-    /// programs for them they leave the plan.
+    /// programs for them, or where there are too many, the plan has to do without.
     pub fn number_sites(&mut self, plan: &mut Plan) {
-        if !self.uses_sampler {
-            plan.drop_sampler();
-            return;
+        if plan.uses_sampler() && !self.uses_sampler {
+            plan.refuse_sampler("its programs were not loaded when memleak began");
+        }
+        let sites = plan.sampler_objects().len() + self.sites as usize;
+        if sites > MOST_SITES {
+            plan.refuse_sampler("it has too many probes");
         }
         let has_cookie = self.uprobes.has_cookie;
         for (number, site) in numbered_sites(plan, self.sites + 1, has_cookie) {
@@ -169,8 +172,16 @@ impl Kernel {
             // SAFETY: UsdtSite is plain: its bytes are all initialised.
             let bytes = unsafe { plain::as_bytes(&site) };
             let map = &self.skel.maps.usdt_sites;
-            // One that does not fit is counted as lost when it is hit.
+            // One that is not there is counted as lost when it is hit.
             let _ = map.update(&number.to_ne_bytes(), bytes, MapFlags::ANY);
+        }
+    }
+
+    /// Samples count until another image than this one begins.
+    pub fn trust_samples_until(&mut self, image: u32) {
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            // SAFETY: a word that the kernel side reads at any time.
+            unsafe { (&raw mut bss.last_sampled_image).write_volatile(image) };
         }
     }
 

@@ -102,7 +102,16 @@ impl Session {
         // The kernel side sees each exec from here on.
         let since_ns = monotonic_ns();
         kernel.number_sites(&mut plan);
-        kernel.attach(&plan, target.live_thread())?;
+        let first_image = u32::from(is_before_exec);
+        kernel.trust_samples_until(first_image);
+        if let Err(error) = kernel.attach(&plan, target.live_thread()) {
+            // Somebody else's probe may stand there in another way.
+            if !plan.uses_sampler() {
+                return Err(error.into());
+            }
+            plan.refuse_sampler(&format!("{:#}", anyhow::Error::new(error)));
+            kernel.attach(&plan, target.live_thread())?;
+        }
         let (pid, tid) = (target.pid(), target.live_thread());
         let resident = process::resident(target.live_thread());
         let meter = LoadMeter::new(options.max_overhead, process::cpu_time_ns(pid));
@@ -126,7 +135,7 @@ impl Session {
             started_ns: monotonic_ns(),
             base_line_ns: 0,
             images: 0,
-            first_image: u32::from(is_before_exec),
+            first_image,
             images_since: Instant::now(),
             skipped_execs: 0,
             thread_seen: Instant::now(),
@@ -232,20 +241,42 @@ impl Session {
         self.comm = comm;
         self.resident.at_attach = process::resident(self.target.live_thread());
         self.resident.now = self.resident.at_attach;
-        if images > self.first_image && self.plan.uses_sampler() {
-            self.leave_sampler();
-            self.blind += Duration::from_nanos(monotonic_ns().saturating_sub(since_ns));
+        if images > self.first_image {
+            self.leave_sampler(since_ns);
         }
     }
 
-    /// Another program need not have one: from now on it is the functions.
-    fn leave_sampler(&mut self) {
+    /// A program that should have it may be another one, or have it no more.
+    fn check_sampler(&mut self) {
+        if !self.plan.uses_sampler() || self.images < self.first_image {
+            return;
+        }
+        let objects = self.plan.sampler_objects();
+        let is_there = self.text.mappings().current().any(|mapping| {
+            let object = mapping.object.as_ref();
+            object.is_some_and(|object| objects.contains(&object.id()))
+        });
+        if !is_there {
+            let note = "the process has no samples of its own any more: the allocator's functions are \
+                        traced";
+            self.outbox.push(Message::Note(note.to_owned()));
+            self.leave_sampler(monotonic_ns());
+        }
+    }
+
+    /// Another program need not have one: from now on it is the functions. `since_ns`: nobody has seen
+    /// anything since.
+    fn leave_sampler(&mut self, since_ns: u64) {
+        if !self.plan.uses_sampler() || !self.is_recording {
+            return;
+        }
         self.plan.drop_sampler();
         let functions = Plan {
             probes: std::mem::take(&mut self.plan.withheld),
             ..Plan::default()
         };
         self.attach_plan(functions);
+        self.blind += Duration::from_nanos(monotonic_ns().saturating_sub(since_ns));
         // Last, because it waits for the kernel.
         self.kernel.detach_sampler();
     }
@@ -310,6 +341,7 @@ impl Session {
         }
         if let Some(ranges) = self.text.settled() {
             self.kernel.set_text_ranges(ranges);
+            self.check_sampler();
         }
     }
 
@@ -328,9 +360,16 @@ impl Session {
     }
 
     fn attach_plan(&mut self, mut found: Plan) {
-        self.outbox.extend(found.notes.drain(..).map(Message::Note));
         self.kernel.number_sites(&mut found);
-        if let Err(error) = self.kernel.attach(&found, self.target.live_thread()) {
+        let mut attached = self.kernel.attach(&found, self.target.live_thread());
+        if let Err(error) = &attached
+            && found.uses_sampler()
+        {
+            found.refuse_sampler(&error.to_string());
+            attached = self.kernel.attach(&found, self.target.live_thread());
+        }
+        self.outbox.extend(found.notes.drain(..).map(Message::Note));
+        if let Err(error) = attached {
             let error = anyhow::Error::new(error);
             let note = format!("{error:#}; its allocations are not seen");
             self.outbox.push(Message::Note(note));

@@ -22,17 +22,16 @@ fn role_of(symbol: &str) -> Option<Role> {
     known.map(|(_, role)| *role)
 }
 
-/// Whether a function is seen anyway, or goes to one that is.
-fn is_known(symbol: &str) -> bool {
-    let prefixes = std::iter::once(&"").chain(PREFIXES);
-    let mut plain = prefixes.filter_map(|prefix| symbol.strip_prefix(prefix));
-    let is_allocators = |name: &str| {
-        let mut own = ALLOCATOR.iter().chain(JEMALLOC);
-        own.any(|(known, _)| *known == name)
-    };
-    plain.any(is_allocators)
-        || MIMALLOC.iter().any(|(known, _)| *known == symbol)
-        || rust_name(symbol) == DEFAULT
+/// Whether a function is one of an allocator that has all memory of those who use it: not malloc, which
+/// an allocator may ask for a part of what it gives.
+fn is_whole_allocators(symbol: &str) -> bool {
+    let mut plain = PREFIXES
+        .iter()
+        .filter_map(|prefix| symbol.strip_prefix(prefix));
+    let is_in = |table: &[(&str, Role)], name: &str| table.iter().any(|(known, _)| *known == name);
+    plain.any(|name| is_in(ALLOCATOR, name) || is_in(JEMALLOC, name))
+        || is_in(JEMALLOC, symbol)
+        || is_in(MIMALLOC, symbol)
 }
 
 impl Planner<'_> {
@@ -49,13 +48,13 @@ impl Planner<'_> {
             .iter()
             .filter(|function| rust_name(&function.name) == "__rust_alloc");
         // What cannot be read is traced: what is called inside counts once.
-        if allocs.all(|alloc| reaches(&self.elf, alloc, is_known).unwrap_or(false)) {
+        if allocs.all(|alloc| self.is_seen_anyway(alloc).unwrap_or(false)) {
             return Ok(());
         }
         if self.has_inlined_some(&functions)? {
             self.notes.push(format!(
-                "the allocator of the Rust code in {} is compiled into the functions that call it: what \
-                 they allocate by it is not seen",
+                "the allocator of the Rust code in {} is compiled into functions that call it: what they \
+                 allocate is seen only as far as it asks another allocator",
                 self.object.name()
             ));
             return Ok(());
@@ -68,24 +67,44 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Whether code that allocates does not call the functions for it. Such code goes to the marker first,
-    /// as all code that allocates does, and then to none of them.
+    /// Whether all that Rust code allocates comes to functions that are traced: those of the C library,
+    /// which the default goes to at once, or of another allocator, here or in another object.
+    fn is_seen_anyway(&self, alloc: &Function) -> Result<bool, ElfError> {
+        let is_planned = |name: &str| {
+            let mut names = self.probes.iter().flat_map(|probe| &probe.names);
+            names.any(|planned| planned == name)
+        };
+        reaches(&self.elf, alloc, |name| {
+            rust_name(name) == DEFAULT
+                || is_whole_allocators(name) && (!self.elf.defines(name) || is_planned(name))
+        })
+    }
+
+    /// Whether code that allocates does not call the functions for it. Such code calls the marker first,
+    /// as all code that allocates does, and then none of them. Of other code some loads the address of
+    /// what it calls before it is there, or shares a call with other code: that is little.
     fn has_inlined_some(&self, functions: &[Function]) -> Result<bool, ElfError> {
         /// So near behind the marker a call stands, in bytes.
         const NEAR: u64 = 128;
+        /// Of the markers, in percent.
+        const MUCH: usize = 10;
         let markers = self
             .elf
             .functions_where(|name| rust_name(name).starts_with(MARKER))?;
         let addresses = |functions: &[Function]| -> Vec<u64> {
             functions.iter().map(|function| function.address).collect()
         };
-        let markers = self.elf.references(&addresses(&markers))?;
-        let calls = self.elf.references(&addresses(functions))?;
-        let has_call = |marker: u64| {
-            let next = calls.partition_point(|call| *call < marker);
-            calls.get(next).is_some_and(|call| call - marker < NEAR)
+        let markers = self.elf.calls_of(&addresses(&markers))?;
+        let calls = self.elf.calls_of(&addresses(functions))?;
+        let (Some(markers), Some(calls)) = (markers, calls) else {
+            return Ok(false);
         };
-        Ok(markers.iter().any(|marker| !has_call(*marker)))
+        let has_no_call = |marker: &&u64| {
+            let next = calls.partition_point(|call| call < *marker);
+            calls.get(next).is_none_or(|call| call - **marker >= NEAR)
+        };
+        let without = markers.iter().filter(has_no_call).count();
+        Ok(without * 100 > markers.len() * MUCH)
     }
 }
 
@@ -108,14 +127,16 @@ mod tests {
             assert_eq!(role_of(symbol), role, "{symbol}");
         }
         for symbol in [
-            "malloc",
             "_rjem_mallocx",
+            "mallocx",
+            "mi_malloc",
             "mi_zalloc_aligned",
-            "_RNvCs1_7___rustc11___rdl_alloc",
-            "posix_memalign",
+            "je_posix_memalign",
         ] {
-            assert!(is_known(symbol), "{symbol}");
+            assert!(is_whole_allocators(symbol), "{symbol}");
         }
-        assert!(!is_known("mallocate") && !is_known("mi_collect"));
+        for symbol in ["malloc", "posix_memalign", "mallocate", "mi_collect"] {
+            assert!(!is_whole_allocators(symbol), "{symbol}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use memtools::attach::Probe;
 use memtools::target::elf::ElfError;
 use memtools::target::elf::usdt::Site;
+use memtools::target::object::FileId;
 use memtools::target::placement::{Cost, Placement};
 
 use super::{Plan, PlannedProbe, Planner};
@@ -13,6 +14,8 @@ use crate::functions::Role;
 
 /// The provider of OpenTelemetry's contract for memory profiling.
 const PROVIDER: &str = "otel_memory";
+/// What is said of one then.
+const IS_USED: &str = "is used:";
 /// How many arguments its probes have.
 const ALLOC_ARGUMENTS: usize = 3;
 const FREE_ARGUMENTS: usize = 1;
@@ -21,7 +24,7 @@ pub const MOST_SITES: usize = 1023;
 
 impl Planner<'_> {
     pub(super) fn add_sampler(&mut self) -> Result<(), ElfError> {
-        for site in self.elf.usdt_sites(PROVIDER)? {
+        for site in self.elf.usdt_sites(PROVIDER, MOST_SITES + 1)? {
             let (role, arguments) = match site.name.as_str() {
                 "alloc" => (Role::Sample, ALLOC_ARGUMENTS),
                 "free" => (Role::SampleFree, FREE_ARGUMENTS),
@@ -52,7 +55,7 @@ impl Planner<'_> {
                 placement: Placement {
                     offset: 0,
                     cost: Cost::Emulated,
-                    instruction: "nop".to_owned(),
+                    instruction: site.instruction.clone(),
                 },
                 probe: Probe {
                     file_offset: site.file_offset,
@@ -93,13 +96,34 @@ impl Plan {
         } else {
             self.withhold_functions();
             self.notes.push(format!(
-                "{what} is used: figures are estimates from what the process samples; -O NAME traces \
+                "{what} {IS_USED} figures are estimates from what the process samples; -O NAME traces \
                  the functions of that object instead"
             ));
             return;
         };
         self.notes.push(format!("{what} is not used: {why_not}"));
         self.drop_sampler();
+    }
+
+    /// Where its probes are.
+    pub fn sampler_objects(&self) -> Vec<FileId> {
+        let sampler = self.probes.iter().filter(|probe| probe.role.is_sampler());
+        sampler.map(|probe| probe.object.id()).collect()
+    }
+
+    /// Takes the probes of the sampler out, but for those in objects that are certain to be there.
+    pub fn keep_sampler_of(&mut self, is_certain: impl Fn(FileId) -> bool) {
+        self.probes
+            .retain(|probe| !probe.role.is_sampler() || is_certain(probe.object.id()));
+    }
+
+    /// It cannot be used: the allocator's functions are, from now on.
+    pub fn refuse_sampler(&mut self, why: &str) {
+        self.notes.retain(|note| !note.contains(IS_USED));
+        self.notes
+            .push(format!("the USDT provider {PROVIDER} is not used: {why}"));
+        self.drop_sampler();
+        self.probes.append(&mut self.withheld);
     }
 
     /// Takes the probes of the sampler out.
@@ -135,8 +159,11 @@ impl Plan {
     }
 }
 
-/// Where a site's arguments are, by its number.
+/// Gives USDT sites their numbers: where their arguments are is kept by them. Those that free come first: on
+/// kernels without cookies they are known first.
 pub fn numbered_sites(plan: &mut Plan, first: u32, has_cookie: bool) -> Vec<(u32, Arc<Site>)> {
+    plan.probes
+        .sort_by_key(|probe| probe.role != Role::SampleFree);
     let sites = plan.probes.iter_mut().filter_map(|probe| {
         let site = probe.site.clone()?;
         Some((probe, site))

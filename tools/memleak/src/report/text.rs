@@ -62,7 +62,9 @@ fn head(out: &mut String, report: &Report<'_>) {
         (true, None) => ", which has ended",
         (true, Some(_)) => ", all ended",
     };
+    let is_some = moment.is_sampled && moment.processes.is_some();
     let scaled = match (report.scale, moment.is_sampled) {
+        _ if is_some => ", some of it estimated from processes' own samples".to_owned(),
         (1, false) => String::new(),
         (1, true) => ", estimated from the process's own samples".to_owned(),
         (n, false) => format!(", estimated from one allocation in {n}"),

@@ -75,17 +75,24 @@ impl Family {
     pub(super) fn settle(&mut self, pid: u32, is_refused: bool) {
         let at_ns = monotonic_ns();
         self.unseen += u64::from(is_refused);
-        self.settled.insert(pid, Settled { at_ns, is_refused });
+        let start_time = process::start_time_of_any(pid);
+        let settled = Settled {
+            at_ns,
+            start_time,
+            is_refused,
+        };
+        self.settled.insert(pid, settled);
     }
 
-    /// Those whose numbers are nobody's: no record of them is on its way any more.
+    /// Those whose numbers are nobody's, or another's: no record of them is on its way any more.
     fn forget_settled(&mut self) {
         /// Far longer than a record waits in its buffer.
         const ON_ITS_WAY_NS: u64 = 10_000_000_000;
         let now = monotonic_ns();
         self.settled.retain(|pid, settled| {
-            now.saturating_sub(settled.at_ns) < ON_ITS_WAY_NS
-                || process::start_time_of_any(*pid).is_some()
+            let start_time = process::start_time_of_any(*pid);
+            let is_still_there = start_time.is_some() && start_time == settled.start_time;
+            is_still_there || now.saturating_sub(settled.at_ns) < ON_ITS_WAY_NS
         });
     }
 

@@ -62,6 +62,8 @@ struct Candidate {
 struct Settled {
     /// Since when (CLOCK_MONOTONIC, nanoseconds).
     at_ns: u64,
+    /// When it began, in ticks: the number may be another process's later.
+    start_time: Option<u64>,
     /// It cannot be traced, or there are too many: it is counted as unseen, and not tried again before
     /// its next program. The others were traced, and have ended.
     is_refused: bool,

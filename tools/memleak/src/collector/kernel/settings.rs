@@ -102,6 +102,8 @@ pub fn size_maps(
     if uses_sampler {
         let sites = MOST_SITES as u32 + 1;
         open.maps.usdt_sites.set_max_entries(sites)?;
+        // Of kernels without attach cookies: sites and anchors, some of them of programs before.
+        open.maps.probe_cookies.set_max_entries(4 * sites)?;
     }
     // Slot 0 stands for the stacks that found no room.
     let slots = options.room.stacks + 1;

@@ -98,7 +98,8 @@ impl Session {
         Loss {
             allocs: counters.get(Counter::LossAllocs),
             alloc_bytes: counters.get(Counter::LossAllocBytes),
-            missed_frees: counters.get(Counter::LossMissedFrees),
+            missed_frees: counters.get(Counter::LossMissedFrees)
+                + counters.get(Counter::LossSampleFrees),
             missed_returns: counters.get(Counter::LossMissedReturns),
             stacks: counters.get(Counter::LossStacks),
             truncated_stacks: counters.get(Counter::LossTruncatedStacks),
