@@ -171,26 +171,24 @@ impl Builder {
         try_run(&mut command, &self.out.join(name), name);
     }
 
+    /// A program that finds its library beside itself.
+    fn with_library(&self, name: &str, library: &str) {
+        let mut command = self.c_compiler(name, &[]);
+        command.arg(self.source.join(format!("{name}.c")));
+        command.arg("-L").arg(&self.out);
+        run(command.args([library, "-Wl,-rpath,$ORIGIN"]));
+    }
+
     fn own_allocator(&self) {
         self.c("libown.so", "own_lib.c", &["-shared", "-fPIC"]);
-        let mut command = self.c_compiler("own", &[]);
-        command
-            .arg(self.source.join("own.c"))
-            .arg("-L")
-            .arg(&self.out);
-        run(command.args(["-lown", "-Wl,-rpath,$ORIGIN"]));
+        self.with_library("own", "-lown");
     }
 
     /// The library keeps no frame pointers.
     fn sampler(&self) {
         let library = ["-shared", "-fPIC", "-O2", "-fomit-frame-pointer"];
         self.c("libsampler.so", "sampler_lib.c", &library);
-        let mut command = self.c_compiler("sampler", &[]);
-        command
-            .arg(self.source.join("sampler.c"))
-            .arg("-L")
-            .arg(&self.out);
-        run(command.args(["-lsampler", "-Wl,-rpath,$ORIGIN"]));
+        self.with_library("sampler", "-lsampler");
     }
 
     fn plugins(&self) {

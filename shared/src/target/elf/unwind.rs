@@ -21,7 +21,7 @@ pub(super) struct Frame {
     /// they are computed in another way.
     pub(super) end: Option<(Register, i64)>,
     /// Where the caller's frame pointer is (x86-64).
-    pub(super) frame_pointer: FramePointer,
+    pub(super) base_pointer: FramePointer,
     /// Registers of the caller are on the stack.
     saves: bool,
 }
@@ -82,7 +82,7 @@ impl UnwindTables {
             CfaRule::Expression(_) => None,
         };
         let mut registers = row.registers();
-        let frame_pointer = match row.register(X86_64::RBP) {
+        let base_pointer = match row.register(X86_64::RBP) {
             None | Some(RegisterRule::Undefined | RegisterRule::SameValue) => FramePointer::Kept,
             Some(RegisterRule::Offset(offset)) => {
                 i32::try_from(offset).map_or(FramePointer::Lost, FramePointer::Saved)
@@ -91,7 +91,7 @@ impl UnwindTables {
         };
         Ok(Frame {
             end,
-            frame_pointer,
+            base_pointer,
             saves: registers.any(|(register, _)| *register != X86_64::RA),
         })
     }

@@ -179,7 +179,7 @@ impl ElfObject {
                 saved_at(X86_64::register_name(register)?)?,
                 offset.try_into().ok()?,
             ),
-            frame_pointer: frame.frame_pointer,
+            frame_pointer: frame.base_pointer,
         })
     }
 }

@@ -64,12 +64,10 @@ impl Spent {
     pub fn new(events: &Events, counters: &Counters, prices: &Prices) -> Self {
         // The process's own samples are priced by their number, and not by what they stand for.
         let samples = counters.get(Counter::SampleHits);
-        let sampled = (
-            counters.get(Counter::SampledAllocs),
-            counters.get(Counter::SampledFrees),
-        );
-        let allocs = (events.allocs + events.failed).saturating_sub(sampled.0);
-        let frees = events.frees.saturating_sub(sampled.1);
+        let all = events.allocs + events.failed;
+        let allocs = all.saturating_sub(counters.get(Counter::SampledAllocs));
+        let frees = events.frees;
+        let frees = frees.saturating_sub(counters.get(Counter::SampledFrees));
         let anchors = counters.get(Counter::AnchorHits);
         let mappings = counters.get(Counter::MappingHits);
         let nested = counters.get(Counter::NestedCalls);
