@@ -206,6 +206,19 @@ pub fn rust_name(symbol: &str) -> &str {
     path.unwrap_or(symbol)
 }
 
+/// mimalloc's functions for heaps: a program that calls one of them has blocks that are not seen.
+pub const MIMALLOC_HEAPS: &[&str] = &[
+    "mi_heap_malloc",
+    "mi_heap_zalloc",
+    "mi_heap_calloc",
+    "mi_heap_mallocn",
+    "mi_heap_malloc_small",
+    "mi_heap_malloc_aligned",
+    "mi_heap_zalloc_aligned",
+    "mi_heap_realloc",
+    "mi_heap_new",
+];
+
 /// C++'s operator delete in all forms.
 pub const OPERATOR_DELETE: &[&str] = &[
     "_ZdlPv",

@@ -18,8 +18,8 @@ use memtools::target::returns::{goes_to, returns};
 use rust::is_rusts;
 
 use crate::functions::{
-    ALLOCATOR, JEMALLOC, LIBRARY_WRAPPERS, MAPPING, MIMALLOC, OPERATOR_DELETE, OPERATOR_NEW,
-    PREFIXES, Role,
+    ALLOCATOR, JEMALLOC, LIBRARY_WRAPPERS, MAPPING, MIMALLOC, MIMALLOC_HEAPS, OPERATOR_DELETE,
+    OPERATOR_NEW, PREFIXES, Role,
 };
 
 /// Where the allocator is looked for.
@@ -248,6 +248,12 @@ impl<'a> Planner<'a> {
         }
         if !self.allocator.is_named() {
             self.notes_failure(Self::add_sampler);
+        }
+        if self.elf.imports_any(MIMALLOC_HEAPS) {
+            self.notes.push(format!(
+                "{} uses heaps of mimalloc's: what it allocates in them is not seen",
+                self.object.name()
+            ));
         }
         let prefixes = self.prefixes()?;
         for prefix in &prefixes {

@@ -1,6 +1,7 @@
 //! One process under observation: its probes, its mappings, its stacks.
 
 mod census;
+mod sampler;
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
@@ -64,6 +65,8 @@ pub struct Session {
     images: u32,
     /// Until this one is left, the plan's source of allocations holds.
     first_image: u32,
+    /// When the process's own samples were given up: their probes are still in.
+    sampler_left: Option<Instant>,
     images_since: Instant,
     skipped_execs: u64,
     /// When the thread that stands for the process was last seen alive.
@@ -136,6 +139,7 @@ impl Session {
             base_line_ns: 0,
             images: 0,
             first_image,
+            sampler_left: None,
             images_since: Instant::now(),
             skipped_execs: 0,
             thread_seen: Instant::now(),
@@ -244,41 +248,6 @@ impl Session {
         if images > self.first_image {
             self.leave_sampler(since_ns);
         }
-    }
-
-    /// A program that should have it may be another one, or have it no more.
-    fn check_sampler(&mut self) {
-        if !self.plan.uses_sampler() || self.images < self.first_image {
-            return;
-        }
-        let objects = self.plan.sampler_objects();
-        let is_there = self.text.mappings().current().any(|mapping| {
-            let object = mapping.object.as_ref();
-            object.is_some_and(|object| objects.contains(&object.id()))
-        });
-        if !is_there {
-            let note = "the process has no samples of its own any more: the allocator's functions are \
-                        traced";
-            self.outbox.push(Message::Note(note.to_owned()));
-            self.leave_sampler(monotonic_ns());
-        }
-    }
-
-    /// Another program need not have one: from now on it is the functions. `since_ns`: nobody has seen
-    /// anything since.
-    fn leave_sampler(&mut self, since_ns: u64) {
-        if !self.plan.uses_sampler() || !self.is_recording {
-            return;
-        }
-        self.plan.drop_sampler();
-        let functions = Plan {
-            probes: std::mem::take(&mut self.plan.withheld),
-            ..Plan::default()
-        };
-        self.attach_plan(functions);
-        self.blind += Duration::from_nanos(monotonic_ns().saturating_sub(since_ns));
-        // Last, because it waits for the kernel.
-        self.kernel.detach_sampler();
     }
 
     /// Some kernels skip a tracepoint's program when another thread is in it on the same CPU. Perf's
@@ -508,6 +477,7 @@ impl Watched for Session {
         self.take_text_changes();
         self.count_execs();
         self.take_events();
+        self.let_sampler_go();
         if ended {
             self.has_ended = true;
             self.outbox.push(Message::Ended);
