@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use memtools::attach::{self, Uprobes, has_seccomp_filter, return_probes_harm_seccomp};
@@ -426,6 +427,9 @@ fn start_on_processes(choice: Choice, cli: &Cli, options: &Options) -> Result<St
     })
 }
 
+/// So long a command waits for programs to be loaded for its children.
+const UNTIL_READY: Duration = Duration::from_secs(1);
+
 fn start_command(words: &[OsString], cli: &Cli, options: &Options) -> Result<Started> {
     let program = Program::find(words)?;
     let user = cli.user.as_deref().map(User::named).transpose()?;
@@ -463,6 +467,9 @@ fn start_command(words: &[OsString], cli: &Cli, options: &Options) -> Result<Sta
     let mapping_events = setup.mapping_events.of(child.pid());
     let session = begin_command(target, options, uprobes, mapping_events, plan, &objects)?;
     setup.first = Some(session);
+    if let Some(spares) = &setup.spares {
+        spares.await_ready(UNTIL_READY);
+    }
     let family = Family::begin(setup)?;
     child.release()?;
     Ok(Started {

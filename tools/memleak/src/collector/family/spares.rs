@@ -2,6 +2,7 @@
 //! a process that has just begun would not be seen. Those of processes that have ended serve others.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::collector::Kernel;
 
@@ -81,6 +82,15 @@ impl Spares {
         if state.ready.len() < state.most && !state.is_over {
             state.ready.push(kernel);
         }
+        drop(state);
+        self.0.changed.notify_all();
+    }
+
+    /// Waits until all that are wanted are ready, but not for ever.
+    pub fn await_ready(&self, most: Duration) {
+        let has_too_few = |state: &mut State| state.ready.len() < state.wanted;
+        let state = self.state();
+        drop(self.0.changed.wait_timeout_while(state, most, has_too_few));
     }
 
     /// No more are needed.
