@@ -189,6 +189,7 @@ impl Builder {
         let library = ["-shared", "-fPIC", "-O2", "-fomit-frame-pointer"];
         self.c("libsampler.so", "sampler_lib.c", &library);
         self.with_library("sampler", "-lsampler");
+        self.cpp("sampler_new", &[]);
     }
 
     fn plugins(&self) {

@@ -12,6 +12,9 @@
 /* The last image whose samples count: with the next one it is the functions again. */
 u32 last_sampled_image = 0;
 
+/* More than an address space has is no size. */
+#define MOST_BYTES (1ULL << 47)
+
 /* Far behind the registers that arguments are in. */
 #define MOST_REGISTER_OFFSET 0xff
 
@@ -100,6 +103,43 @@ static __always_inline u64 begin_walk_inside(struct pt_regs *ctx, const struct u
 	return caller;
 }
 
+/* So many of the allocator's own functions may lie between the probe and an anchor's function. */
+#define MOST_BETWEEN 2
+
+/*
+ * Where an anchor stands further out, as operator new's does: by frame pointers as far as to its
+ * function, but not beyond. Returns the outermost frame that is known.
+ */
+static __always_inline u64 walk_to_anchor(const struct thread *thread, struct walk *walk, u64 last)
+{
+	const struct anchor *anchor = &thread->anchors[0];
+	struct text_range own = {.start = anchor->start, .end = anchor->end};
+	u64 at, frame;
+	u32 depth, i;
+
+	if (anchor->stack_pointer < walk->stack_pointer ||
+	    read_user_word(anchor->stack_pointer) != anchor->caller)
+		return last;
+#pragma unroll
+	for (i = 0; i < MOST_BETWEEN; i++) {
+		at = walk->frame_pointer;
+		depth = walk->start_depth;
+		if (is_inside(last, &own) || depth >= WALK_START_FRAMES || (at & 7) ||
+		    at < walk->stack_pointer || at >= anchor->stack_pointer)
+			return last;
+		frame = read_user_word(at + sizeof(u64));
+		if (!(is_inside(frame, &text_ranges[0]) | is_inside(frame, &text_ranges[1])))
+			return last;
+		last = frame;
+		barrier_var(depth);
+		walk->frames[depth & 7] = frame;
+		walk->start_depth = depth + 1;
+		walk->frame_pointer = read_user_word(at);
+		walk->stack_pointer = at + 2 * sizeof(u64);
+	}
+	return last;
+}
+
 /* How many objects a sample stands for, beside itself. */
 static __always_inline u32 further_objects(u64 bytes, u64 weight)
 {
@@ -154,7 +194,8 @@ static __always_inline int enter_sample(struct pt_regs *ctx)
 	site = usdt_site(ctx);
 	if (!site || !usdt_argument(ctx, &site->arguments[0], &address) ||
 	    !usdt_argument(ctx, &site->arguments[1], &bytes) ||
-	    !usdt_argument(ctx, &site->arguments[2], &weight)) {
+	    !usdt_argument(ctx, &site->arguments[2], &weight) || bytes > MOST_BYTES ||
+	    weight > MOST_BYTES) {
 		COUNT(counters, LOSS_ALLOCS);
 		COUNT(counters, COUNTER_SAMPLED_ALLOCS);
 		return 0;
@@ -174,6 +215,7 @@ static __always_inline int enter_sample(struct pt_regs *ctx)
 		return 0;
 	}
 	last = begin_walk_inside(ctx, site, &thread->walk);
+	last = walk_to_anchor(thread, &thread->walk, last);
 	block.born_ns = bpf_ktime_get_ns();
 	block.stack = slot_of_walk(thread, last, false);
 	if (put_sample(address, &block)) {

@@ -223,8 +223,21 @@ fn the_second_interrupt_kills_the_command() {
     let mut memleak = counting();
     memleak.signal(libc::SIGINT);
     memleak.wait_stdout("interrupted");
+    // Together with the first it would be none of its own.
+    std::thread::sleep(std::time::Duration::from_millis(600));
     memleak.signal(libc::SIGINT);
     memleak.outcome().expect_code(128 + libc::SIGKILL);
+}
+
+/// `timeout` signals a process and then its group: that is one wish to end, and no lost patience.
+#[test]
+fn two_interrupts_at_once_are_one() {
+    let mut memleak = counting();
+    memleak.signal(libc::SIGINT);
+    memleak.wait_stdout("interrupted");
+    memleak.signal(libc::SIGINT);
+    memleak.tell("end");
+    memleak.outcome().expect_code(5);
 }
 
 /// The two ends of a new terminal.

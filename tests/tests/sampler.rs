@@ -25,6 +25,13 @@ fn samples_stand_for_what_they_weigh() {
     assert!(note, "{:#?}", session.outcome.stderr);
 }
 
+/// Between the probe and operator new, or strdup, lies a function of the allocator's: their callers are named
+/// all the same.
+#[test]
+fn samples_by_operator_new_and_strdup_have_their_callers() {
+    trace("sampler_new", NO_ARGS, &[]).agrees().lost_nothing();
+}
+
 /// A function that is named is traced, and nobody listens to the samples.
 #[test]
 fn a_named_object_is_traced_instead_of_samples() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use memtools::stacks::{Frame, StackId, StackTable};
 
 use crate::cli::SortKey;
+use crate::functions::LIBRARY_WRAPPERS;
 use crate::recent::Recent;
 use crate::snapshot::{Amount, Class, Moment, ProcessFigures};
 use crate::suppressions::{Suppressions, Tally};
@@ -450,7 +451,14 @@ fn reaches_start<'f>(
             || symbol.starts_with("_dl_")
             || symbol == "call_init"
     };
-    last.symbol.as_deref().is_some_and(is_start) || depth > 1 && last.module.starts_with("libc.so")
+    // A function that allocates for its caller has one.
+    let allocates = |symbol: &str| {
+        let plain = symbol.trim_start_matches("__GI_").trim_start_matches('_');
+        LIBRARY_WRAPPERS.contains(&plain)
+    };
+    let symbol = last.symbol.as_deref();
+    symbol.is_some_and(is_start)
+        || depth > 1 && last.module.starts_with("libc.so") && !symbol.is_some_and(allocates)
 }
 
 fn sort(rows: &mut [&Row], key: SortKey, stacks: &StackTable) {

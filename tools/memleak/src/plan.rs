@@ -15,8 +15,6 @@ use memtools::target::object::{FileId, Object};
 use memtools::target::placement::{Cost, Placement, endangers, place};
 use memtools::target::returns::{goes_to, returns};
 
-use rust::is_rusts;
-
 use crate::functions::{
     ALLOCATOR, JEMALLOC, LIBRARY_WRAPPERS, MAPPING, MIMALLOC, MIMALLOC_HEAPS, OPERATOR_DELETE,
     OPERATOR_NEW, PREFIXES, Role,
@@ -81,17 +79,10 @@ impl Plan {
         has(Role::Malloc) && has(Role::Free)
     }
 
-    /// Whether one function that frees may be called by another one: both in one object, or Rust's, whose
-    /// allocator may have its memory from any other.
-    pub fn has_several_frees(&self) -> bool {
+    /// How many functions free: where there are several, one may call another.
+    pub fn frees(&self) -> usize {
         let frees = self.probes.iter().filter(|probe| probe.role == Role::Free);
-        let is_rusts = |probe: &PlannedProbe| probe.names.iter().any(|name| is_rusts(name));
-        let has_rusts = frees.clone().any(is_rusts);
-        let mut objects: Vec<FileId> = frees.map(|probe| probe.object.id()).collect();
-        let all = objects.len();
-        objects.sort_unstable();
-        objects.dedup();
-        has_rusts || objects.len() < all
+        frees.count()
     }
 
     /// The probes of some roles, by object.

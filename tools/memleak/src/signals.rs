@@ -1,9 +1,11 @@
 //! What signals mean. The first ends the run in good order; when that does not come to an end,
-//! because nobody reads the output or the command does not obey, the next ones end it at once.
+//! because nobody reads the output or the command does not obey, the next ones end it at once. One that
+//! comes together with the first is the same one, sent to a process and to its group (timeout does that).
 
 use std::io;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use memtools::cli::{EndSignal, watch_signals};
 use memtools::target::command::ChildHandle;
@@ -19,20 +21,28 @@ enum Action {
     Kill,
     /// End this process; the kernel takes the probes out.
     Exit,
+    /// It is none of its own.
+    Nothing,
 }
+
+/// So soon after the first nobody has lost patience.
+const TOGETHER: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 struct State {
     command: Option<ChildHandle>,
-    first: Option<EndSignal>,
+    first: Option<(EndSignal, Instant)>,
     count: u32,
 }
 
 impl State {
     /// With a command, the first signal is passed on and its end awaited; the second kills it.
-    fn take(&mut self, signal: EndSignal) -> Action {
+    fn take(&mut self, signal: EndSignal, now: Instant) -> Action {
+        let (first, at) = *self.first.get_or_insert((signal, now));
+        if self.count > 0 && first.number == signal.number && now.duration_since(at) < TOGETHER {
+            return Action::Nothing;
+        }
         self.count += 1;
-        self.first.get_or_insert(signal);
         match self.count {
             1 => Action::End,
             2 if self.command.is_some() => Action::Kill,
@@ -58,7 +68,7 @@ impl Signals {
     /// From now on signals are also for this command, those that have come among them.
     pub fn pass_to(&self, command: ChildHandle) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(signal) = state.first {
+        if let Some((signal, _)) = state.first {
             pass_on(signal, &command);
         }
         state.command = Some(command);
@@ -66,7 +76,7 @@ impl Signals {
 
     fn on_signal(&self, signal: EndSignal, messages: &Sender<Message>) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let action = state.take(signal);
+        let action = state.take(signal, Instant::now());
         match (action, &state.command) {
             (Action::End, command) => {
                 if let Some(command) = command {
@@ -76,6 +86,7 @@ impl Signals {
             }
             (Action::Kill, Some(command)) => command.signal(libc::SIGKILL),
             (Action::Kill | Action::Exit, _) => std::process::exit(128 + signal.number),
+            (Action::Nothing, _) => {}
         }
     }
 }
@@ -100,7 +111,15 @@ mod tests {
             is_from_terminal: true,
         };
         let mut state = State::default();
-        assert_eq!(state.take(signal), Action::End);
-        assert_eq!(state.take(signal), Action::Exit);
+        let now = Instant::now();
+        assert_eq!(state.take(signal, now), Action::End);
+        let together = now + TOGETHER / 2;
+        assert_eq!(state.take(signal, together), Action::Nothing);
+        let other = EndSignal {
+            number: libc::SIGTERM,
+            ..signal
+        };
+        assert_eq!(state.take(other, together), Action::Exit);
+        assert_eq!(state.take(signal, now + TOGETHER), Action::Exit);
     }
 }

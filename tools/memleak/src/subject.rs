@@ -20,8 +20,8 @@ use memtools::target::{Target, TargetError};
 
 use crate::cli::{Cli, Subject};
 use crate::collector::{
-    Choice, Family, FamilySetup, Kernel, Matcher, Options, Session, Setup, Spares, System, Watched,
-    describe, table_cost,
+    Arrival, Choice, Family, FamilySetup, Kernel, Matcher, Options, Session, Setup, Spares, System,
+    Watched, describe, table_cost,
 };
 use crate::explain;
 use crate::plan::{Plan, PlanCache};
@@ -149,17 +149,21 @@ impl Objects {
     }
 
     fn plan(&self, options: &Options, uprobes: &Uprobes, whose: &str) -> Result<Plan> {
-        self.plan_with(&mut PlanCache::default(), options, uprobes, whose)
+        let mut ready = Ready {
+            may_sample: true,
+            ..Ready::default()
+        };
+        self.plan_with(&mut ready, options, uprobes, whose)
     }
 
     fn plan_with(
         &self,
-        cache: &mut PlanCache,
+        ready: &mut Ready,
         options: &Options,
         uprobes: &Uprobes,
         whose: &str,
     ) -> Result<Plan> {
-        let mut plan = cache.plan(
+        let mut plan = ready.plans.plan(
             &self.all,
             self.program.as_deref(),
             &options.allocator,
@@ -167,7 +171,8 @@ impl Objects {
         );
         // Of libraries that others have, who knows?
         let own = &self.all[..self.own];
-        plan.keep_sampler_of(|id| own.iter().any(|object| object.id() == id));
+        let is_own = |id| own.iter().any(|object| object.id() == id);
+        plan.keep_sampler_of(|id| ready.may_sample && is_own(id));
         plan.choose_source();
         let is_named = options.allocator.is_named();
         if plan.has_allocator() || self.more_will_come && !is_named {
@@ -256,8 +261,12 @@ fn start_on_process(pid: u32, options: &Options) -> Result<Started> {
     let target = Target::new(pid)?;
     let mapping_events = open_mapping_events()?.of(pid);
     let uprobes = Uprobes::find(target.leader_is_dead())?;
-    let ready = &mut Ready::default();
-    let session = attach_to(target, options, uprobes, mapping_events, ready)?;
+    let ready = &mut Ready {
+        may_sample: true,
+        ..Ready::default()
+    };
+    let mut session = attach_to(target, options, uprobes, mapping_events, ready)?;
+    session.start();
     Ok(Started {
         about: About::process(&session),
         watched: Box::new(session),
@@ -278,7 +287,7 @@ fn attach_to(
     let mut objects = Objects::of_process(&target)?;
     let whose = format!("process {pid}");
     ready.add_usual(&mut objects);
-    let plan = objects.plan_with(&mut ready.plans, options, &uprobes, &whose)?;
+    let plan = objects.plan_with(ready, options, &uprobes, &whose)?;
     ready.learn(&plan, &objects);
     let kernel = ready.kernel(options, uprobes, &target, &plan)?;
     let setup = Setup {
@@ -295,6 +304,9 @@ fn attach_to(
 #[derive(Default)]
 struct Ready {
     plans: PlanCache,
+    /// What the process samples itself may be used. Of one that comes it is not: whether its provider were
+    /// there in time would be chance.
+    may_sample: bool,
     spares: Option<Spares>,
     /// Libraries that most of them will map. One that has just begun has not mapped them yet: their probes
     /// are in when it does. `None`: nobody will come.
@@ -313,6 +325,7 @@ impl Ready {
         let own = own.map(|objects| objects.all.into_iter().skip(1).collect());
         Self {
             plans: PlanCache::default(),
+            may_sample: false,
             spares: Some(Spares::start(bytes / MOST_SHARE, bytes_each, move || {
                 Kernel::load(&options, uprobes, None, false).ok()
             })),
@@ -400,12 +413,13 @@ fn family_setup(choice: Choice, cli: &Cli, options: &Options) -> Result<FamilySe
     Ok(FamilySetup {
         matcher,
         choice,
-        attach: Box::new(move |pid, mapping_events| {
+        attach: Box::new(move |pid, mapping_events, arrival| {
             let target = Target::new(pid)?;
             let mut uprobes = uprobes;
             if target.leader_is_dead() {
                 uprobes = Uprobes::find(true)?;
             }
+            ready.may_sample = arrival == Arrival::AtBeginning;
             attach_to(target, &options, uprobes, mapping_events, &mut ready)
         }),
         mapping_events: open_mapping_events()?,
@@ -496,7 +510,9 @@ fn begin_command(
         mapping_events,
         is_before_exec: true,
     };
-    Session::begin(setup, plan, &objects.all)
+    let mut session = Session::begin(setup, plan, &objects.all)?;
+    session.start();
+    Ok(session)
 }
 
 fn open_mapping_events() -> Result<MappingEventSource> {

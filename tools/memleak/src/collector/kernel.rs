@@ -55,6 +55,8 @@ pub struct Kernel {
     is_for_any: bool,
     /// How many of them are known.
     sites: u32,
+    /// How many functions that free have probes.
+    frees: usize,
     uprobes: Uprobes,
     attach_pid: u32,
     sets: SharedWords<BLOCK_SET_WORDS>,
@@ -106,6 +108,7 @@ impl Kernel {
             walks_by_helper,
             is_for_any: namespace.is_none() && !uses_sampler,
             sites: 0,
+            frees: 0,
             uprobes,
             attach_pid: 0,
         };
@@ -136,7 +139,8 @@ impl Kernel {
         if self.uprobes.way == Way::PerfEvent {
             self.attach_pid = thread;
         }
-        if plan.has_several_frees()
+        self.frees += plan.frees();
+        if self.frees > 1
             && let Some(bss) = self.skel.maps.bss_data.as_deref_mut()
         {
             // SAFETY: a word that the kernel side reads at any time.

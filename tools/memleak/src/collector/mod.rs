@@ -22,7 +22,7 @@ use memtools::target::Target;
 
 pub use backlog::Backlog;
 pub use budget::LEAST as LEAST_MEMORY;
-pub use family::{Choice, Family, Filter, Matcher, Setup as FamilySetup, Spares};
+pub use family::{Arrival, Choice, Family, Filter, Matcher, Setup as FamilySetup, Spares};
 pub use kernel::{DEFAULT_BLOCKS, DEFAULT_BLOCKS_PREALLOCATED, Kernel};
 pub use session::{Session, Setup};
 pub use system::System;

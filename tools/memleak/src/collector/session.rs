@@ -92,7 +92,7 @@ pub struct Setup {
 }
 
 impl Session {
-    /// Puts the probes of a plan in, and begins recording.
+    /// Puts the probes of a plan in. Nothing is recorded yet.
     pub fn begin(setup: Setup, mut plan: Plan, objects: &[Arc<Object>]) -> Result<Self> {
         let Setup {
             target,
@@ -130,7 +130,8 @@ impl Session {
             locations: HashMap::new(),
             resident: ResidentChange {
                 at_attach: resident,
-                now: resident,
+                // Not yet known: it may never be.
+                now: None,
             },
             comm: process::comm(pid).unwrap_or_default(),
             meter,
@@ -167,10 +168,14 @@ impl Session {
         }
         session.find_linker();
         session.place_cookies();
-        session.kernel.enable(true);
-        session.started = Instant::now();
-        session.started_ns = monotonic_ns();
         Ok(session)
+    }
+
+    /// Begins recording.
+    pub fn start(&mut self) {
+        self.kernel.enable(true);
+        self.started = Instant::now();
+        self.started_ns = monotonic_ns();
     }
 
     /// The target.
@@ -244,7 +249,7 @@ impl Session {
         self.images_since = Instant::now();
         self.comm = comm;
         self.resident.at_attach = process::resident(self.target.live_thread());
-        self.resident.now = self.resident.at_attach;
+        self.resident.now = None;
         if images > self.first_image {
             self.leave_sampler(since_ns);
         }

@@ -12,7 +12,7 @@ const MARKER: &str = "__rust_no_alloc_shim_is_unstable";
 const DEFAULT: &str = "__rdl_alloc";
 
 /// Whether a symbol is that of one of them.
-pub fn is_rusts(symbol: &str) -> bool {
+fn is_rusts(symbol: &str) -> bool {
     role_of(symbol).is_some()
 }
 

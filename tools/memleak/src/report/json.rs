@@ -163,7 +163,8 @@ fn processes<'a>(report: &Report<'a>) -> Vec<JsonProcess<'a>> {
             count: live.count,
             allocs: process.allocs,
             frees: process.frees,
-            late_ms: process.late.map(|late| late.as_secs_f64() * 1000.0),
+            // To the microsecond.
+            late_ms: process.late.map(|late| late.as_micros() as f64 / 1000.0),
         })
         .collect()
 }

@@ -9,8 +9,11 @@ use memtools::target::process_events::ProcessEvent;
 
 use super::choice;
 use super::member::Member;
-use super::{Candidate, Family, Settled};
+use super::{Arrival, Candidate, Family, Settled};
 use crate::collector::{Message, Session};
+
+/// So often one is tried that cannot be traced just now.
+const MOST_TRIES: u32 = 2;
 
 impl Family {
     pub(super) fn admit(&mut self, mut session: Session, since_ns: Option<u64>) {
@@ -25,9 +28,18 @@ impl Family {
                     .push(Message::Note(format!("PID {pid}: {note}")));
             }
         }
-        let member = Member::new(session, since_ns, self.started_ns);
+        let member = Member::new(session, since_ns);
         self.kin.insert(pid);
         self.members.insert(pid, member);
+    }
+
+    /// Begins to record one, unless all of them will begin together.
+    fn start(&mut self, pid: u32) {
+        let started_ns = self.started_ns;
+        let member = self.members.get_mut(&pid);
+        if let Some(member) = member.filter(|_| self.has_begun) {
+            member.start(started_ns);
+        }
     }
 
     /// Everybody who matches, and is not known.
@@ -99,7 +111,11 @@ impl Family {
     fn want(&mut self, pid: u32, since_ns: Option<u64>) {
         if !self.is_known(pid) {
             self.kin.insert(pid);
-            self.waiting.push_back(Candidate { pid, since_ns });
+            self.waiting.push_back(Candidate {
+                pid,
+                since_ns,
+                tries: 0,
+            });
         }
     }
 
@@ -211,8 +227,23 @@ impl Family {
             return;
         }
         let comm = process::comm(pid).unwrap_or_default();
-        match (self.attach)(pid, self.mapping_events.of(pid)) {
-            Ok(session) => self.admit(session, candidate.since_ns),
+        let arrival = if self.has_begun {
+            Arrival::Later
+        } else {
+            Arrival::AtBeginning
+        };
+        match (self.attach)(pid, self.mapping_events.of(pid), arrival) {
+            Ok(session) => {
+                self.admit(session, candidate.since_ns);
+                self.start(pid);
+            }
+            // In the middle of an exec it has no objects.
+            Err(error) if candidate.tries < MOST_TRIES && !has_ended(pid, &error) => {
+                self.waiting.push_back(Candidate {
+                    tries: candidate.tries + 1,
+                    ..*candidate
+                });
+            }
             Err(error) => {
                 self.settle(pid, true);
                 if !has_ended(pid, &error) {

@@ -30,15 +30,22 @@ pub struct Part {
 }
 
 impl Member {
-    pub fn new(session: Session, since_ns: Option<u64>, family_started_ns: u64) -> Self {
+    pub fn new(session: Session, since_ns: Option<u64>) -> Self {
         Self {
-            offset_ns: session.started_ns().saturating_sub(family_started_ns),
+            offset_ns: 0,
             owner: Owner::default(),
             since_ns,
             session,
             was_silent: false,
             was_detached: false,
         }
+    }
+
+    /// Begins recording, after the family.
+    pub fn start(&mut self, family_started_ns: u64) {
+        self.session.start();
+        let started_ns = self.session.started_ns();
+        self.offset_ns = started_ns.saturating_sub(family_started_ns);
     }
 
     /// How long its program had run before all of it was seen.

@@ -34,7 +34,16 @@ const PUMP: Duration = Duration::from_millis(10);
 const MOST_ENDED: usize = 1000;
 
 /// Puts the probes into a process.
-pub type Attach = Box<dyn FnMut(u32, MappingEvents) -> Result<Session> + Send>;
+pub type Attach = Box<dyn FnMut(u32, MappingEvents, Arrival) -> Result<Session> + Send>;
+
+/// When a process came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It was there.
+    AtBeginning,
+    /// What it maps may not be there yet.
+    Later,
+}
 
 /// What a family is made of.
 pub struct Setup {
@@ -56,6 +65,8 @@ struct Candidate {
     pid: u32,
     /// When its program began, if that was seen.
     since_ns: Option<u64>,
+    /// How often it was tried in vain.
+    tries: u32,
 }
 
 /// A process of which is known what becomes of it.
@@ -112,6 +123,8 @@ pub struct Family {
     last_share: f64,
     /// Processes that are not listed any more.
     forgotten: u64,
+    /// Those that were there at the beginning have their probes.
+    has_begun: bool,
     was_full: bool,
     was_silent: bool,
     has_told_end: bool,
@@ -190,6 +203,7 @@ impl Family {
             detached: 0,
             last_share: 0.0,
             forgotten: 0,
+            has_begun: false,
             was_full: false,
             was_silent: false,
             has_told_end: false,
@@ -199,16 +213,25 @@ impl Family {
         };
         if let Some(session) = setup.first {
             family.admit(session, None);
+            family.has_begun = true;
             return Ok(family);
         }
         for pid in family.choice.pids.clone() {
-            let session = (family.attach)(pid, family.mapping_events.of(pid))?;
+            let session =
+                (family.attach)(pid, family.mapping_events.of(pid), Arrival::AtBeginning)?;
             family.admit(session, None);
         }
         family.look_around();
         family.look_for_children();
         while let Some(candidate) = family.waiting.pop_front() {
             family.try_to_attach(&candidate);
+        }
+        // That takes its time: nobody's figures begin before the others'.
+        family.has_begun = true;
+        family.started = Instant::now();
+        family.started_ns = monotonic_ns();
+        for member in family.members.values_mut() {
+            member.start(family.started_ns);
         }
         Ok(family)
     }
@@ -376,7 +399,10 @@ impl Family {
         let hits_per_s = hits.saturating_sub(self.told_hits.1) as f64 / seconds.max(0.001);
         self.told_hits = (Instant::now(), hits);
         sum.loss.unseen_processes += self.unseen + self.detached + self.forgotten;
-        let (pid, comm) = self.first.clone().unwrap_or_default();
+        let (pid, first_comm) = self.first.clone().unwrap_or_default();
+        // As it is called now.
+        let first = list.iter().find(|process| process.pid == pid);
+        let comm = first.map_or(first_comm, |first| first.comm.clone());
         let moment = Moment {
             time: Timestamp::now(),
             elapsed: self.started.elapsed(),

@@ -52,12 +52,14 @@ impl Kernel {
         let events = EventReader::<Event>::new(&maps.events).ok()?;
         while !events.drain().is_empty() {}
         self.swept_image = 0;
+        self.frees = 0;
         let bss = self.skel.maps.bss_data.as_deref_mut()?;
         bss.target_process = 0;
         bss.generation = 0;
         bss.epoch = 0;
         bss.trampoline = 0;
         bss.frees_nest = 0;
+        bss.last_sampled_image = 0;
         bss.linker_text.start = 0;
         bss.linker_text.end = 0;
         self.allow_any_text();
