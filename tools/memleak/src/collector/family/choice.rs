@@ -89,7 +89,15 @@ impl Matcher {
         if let (Some(cgroup), Some(path)) = (&cgroup, &filter.cgroup)
             && !mounts.has(cgroup)
         {
-            let text = format!("there is no cgroup {}", path.display());
+            let text = if path.is_dir() {
+                format!(
+                    "{} is in another hierarchy than that of memory, or the unified one, in which cgroups \
+                     are looked for",
+                    path.display()
+                )
+            } else {
+                format!("there is no cgroup {}", path.display())
+            };
             return Err(UserError::usage(text));
         }
         let matcher = Self {
