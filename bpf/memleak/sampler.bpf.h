@@ -128,7 +128,8 @@ static __always_inline u64 walk_to_anchor(const struct thread *thread, struct wa
 		    at < walk->stack_pointer || at >= anchor->stack_pointer)
 			return last;
 		frame = read_user_word(at + sizeof(u64));
-		if (!(is_inside(frame, &text_ranges[0]) | is_inside(frame, &text_ranges[1])))
+		if (!frame ||
+		    !(is_inside(frame, &text_ranges[0]) | is_inside(frame, &text_ranges[1])))
 			return last;
 		last = frame;
 		barrier_var(depth);

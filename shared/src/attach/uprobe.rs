@@ -157,6 +157,11 @@ impl Links {
         self.links.extend(links);
     }
 
+    /// Takes all of others over.
+    pub fn append(&mut self, mut others: Self) {
+        self.links.append(&mut others.links);
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.links.len()

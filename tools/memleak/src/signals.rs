@@ -28,6 +28,11 @@ enum Action {
 /// So soon after the first nobody has lost patience.
 const TOGETHER: Duration = Duration::from_millis(500);
 
+/// What a session sends when it ends: both, one after the other.
+fn is_hangup(signal: EndSignal) -> bool {
+    matches!(signal.number, libc::SIGTERM | libc::SIGHUP)
+}
+
 #[derive(Default)]
 struct State {
     command: Option<ChildHandle>,
@@ -39,7 +44,8 @@ impl State {
     /// With a command, the first signal is passed on and its end awaited; the second kills it.
     fn take(&mut self, signal: EndSignal, now: Instant) -> Action {
         let (first, at) = *self.first.get_or_insert((signal, now));
-        if self.count > 0 && first.number == signal.number && now.duration_since(at) < TOGETHER {
+        let is_same = first.number == signal.number || is_hangup(first) && is_hangup(signal);
+        if self.count > 0 && is_same && now.duration_since(at) < TOGETHER {
             return Action::Nothing;
         }
         self.count += 1;
@@ -121,5 +127,12 @@ mod tests {
         };
         assert_eq!(state.take(other, together), Action::Exit);
         assert_eq!(state.take(signal, now + TOGETHER), Action::Exit);
+        let mut state = State::default();
+        for (number, action) in [
+            (libc::SIGTERM, Action::End),
+            (libc::SIGHUP, Action::Nothing),
+        ] {
+            assert_eq!(state.take(EndSignal { number, ..signal }, now), action);
+        }
     }
 }

@@ -16,7 +16,7 @@ use memtools::target::mapping_events::{MappingEventSource, MappingEvents};
 use memtools::target::mappings::{Mappings, read_text_mappings};
 use memtools::target::object::Object;
 use memtools::target::process_events::ProcessEvents;
-use memtools::target::{Target, TargetError};
+use memtools::target::{Target, TargetError, namespace_to_select};
 
 use crate::cli::{Cli, Subject};
 use crate::collector::{
@@ -316,19 +316,23 @@ struct Ready {
 impl Ready {
     /// For processes that come.
     fn for_others(options: &Options, uprobes: Uprobes) -> Self {
-        /// Of the machine's memory: a hundredth.
-        const MOST_SHARE: u64 = 100;
-        let bytes = memtools::process::memory_total();
-        let bytes_each = options.bytes_each();
+        /// Of the machine's memory: a twentieth.
+        const MOST_SHARE: u64 = 20;
+        let most = memtools::process::memory_total() / MOST_SHARE / options.bytes_each();
+        let pid = std::process::id();
+        // In a namespace, programs are told of it when they are loaded.
+        let is_for_any = namespace_to_select(pid, pid).is_ok_and(|namespace| namespace.is_none());
         let options = options.clone();
         let own = Objects::of_thread(std::process::id());
         let own = own.map(|objects| objects.all.into_iter().skip(1).collect());
         Self {
             plans: PlanCache::default(),
             may_sample: false,
-            spares: Some(Spares::start(bytes / MOST_SHARE, bytes_each, move || {
-                Kernel::load(&options, uprobes, None, false).ok()
-            })),
+            spares: is_for_any.then(|| {
+                Spares::start(most as usize, uprobes.way, move || {
+                    Kernel::load(&options, uprobes, None, false).ok()
+                })
+            }),
             usual: Some(own.unwrap_or_default()),
         }
     }
@@ -380,16 +384,16 @@ impl Ready {
         target: &Target,
         plan: &Plan,
     ) -> Result<Kernel> {
-        let namespace = target.pid_namespace()?;
+        // From the initial namespace all processes are seen, whichever they are in.
+        let namespace = namespace_to_select(target.pid(), target.live_thread())?;
         // Spares have no programs for it.
         let uses_sampler = plan.uses_sampler();
         let spares = self.spares.as_ref();
         let spares = spares.filter(|_| namespace.is_none() && !uses_sampler);
-        let spare = spares.and_then(Spares::take);
-        let mut kernel = match spare {
-            // Of a process whose leader has ended, probes go in another way.
-            Some(kernel) if kernel.uprobes().way == uprobes.way => kernel,
-            _ => Kernel::load(options, uprobes, namespace, uses_sampler)?,
+        // Of a process whose leader has ended, probes go in another way.
+        let mut kernel = match spares.and_then(|spares| spares.take(uprobes.way)) {
+            Some(kernel) => kernel,
+            None => Kernel::load(options, uprobes, namespace, uses_sampler)?,
         };
         let inner_pid = namespace.map_or(target.pid(), |namespace| namespace.pid);
         kernel.aim_at(target.pid(), inner_pid);
@@ -462,7 +466,8 @@ fn start_command(words: &[OsString], cli: &Cli, options: &Options) -> Result<Sta
     let target = Target::new(child.pid())?;
     if !cli.follow {
         let mapping_events = open_mapping_events()?.of(child.pid());
-        let session = begin_command(target, options, uprobes, mapping_events, plan, &objects)?;
+        let mut session = begin_command(target, options, uprobes, mapping_events, plan, &objects)?;
+        session.start();
         child.release()?;
         return Ok(Started {
             about: About::process(&session),
@@ -510,9 +515,7 @@ fn begin_command(
         mapping_events,
         is_before_exec: true,
     };
-    let mut session = Session::begin(setup, plan, &objects.all)?;
-    session.start();
-    Ok(session)
+    Session::begin(setup, plan, &objects.all)
 }
 
 fn open_mapping_events() -> Result<MappingEventSource> {

@@ -9,6 +9,8 @@ use super::kernel::types;
 
 /// MAX_FRAMES in stack.h.
 pub const MAX_FRAMES: usize = 127;
+/// STACK_CACHE_SLOTS in stack.bpf.h.
+pub const STACK_CACHE_SLOTS: u32 = 4096;
 /// STACK_UNKNOWN: the slot of stacks that found no room.
 pub const UNKNOWN_STACK: u32 = 0;
 /// enum stack_flag.

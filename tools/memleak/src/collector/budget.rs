@@ -46,6 +46,19 @@ impl Room {
         }
     }
 
+    /// What they take before anything is in them, in bytes; `grows`: some tables take memory as they fill.
+    pub fn bytes_at_once(self, grows: bool) -> u64 {
+        /// Programs, the ring buffer, and what is small.
+        const EACH: u64 = 2 * MIB;
+        /// A stack's slot and totals.
+        const BYTES_PER_SLOT: u64 = 1024 + 160;
+        let filled =
+            u64::from(self.threads) * BYTES_PER_THREAD + u64::from(self.blocks) * BYTES_PER_BLOCK;
+        EACH + u64::from(self.stacks) * BYTES_PER_SLOT
+            + sets::bytes(self.blocks)
+            + if grows { 0 } else { filled }
+    }
+
     /// The same cut down to what fits into so many bytes: first threads get a sixteenth, then stacks a
     /// third of what is left, then blocks what they need of the rest, and what remains goes to stacks.
     pub fn within(self, bytes: u64, lists_blocks: bool) -> Self {

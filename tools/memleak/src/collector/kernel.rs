@@ -146,17 +146,22 @@ impl Kernel {
             // SAFETY: a word that the kernel side reads at any time.
             unsafe { (&raw mut bss.frees_nest).write_volatile(1) };
         }
-        let (mut links, mut sampler) = (Vec::new(), Vec::new());
-        for (roles, entry) in self.entries() {
-            for (object, probes) in plan.by_object(roles) {
-                let new = self.attach_probes(&entry, &object, &probes)?;
-                let is_sampler = roles.iter().any(|role| role.is_sampler());
-                if is_sampler { &mut sampler } else { &mut links }.extend(new);
+        let (mut links, mut sampler) = (Links::default(), Links::default());
+        let mut attach_all = || {
+            for (roles, entry) in self.entries() {
+                for (object, probes) in plan.by_object(roles) {
+                    let new = self.attach_probes(&entry, &object, &probes)?;
+                    let is_sampler = roles.iter().any(|role| role.is_sampler());
+                    if is_sampler { &mut sampler } else { &mut links }.extend(new);
+                }
             }
-        }
-        self.probes.extend(links);
-        self.sampler.extend(sampler);
-        Ok(())
+            Ok(())
+        };
+        let outcome = attach_all();
+        // Also of what failed: all of it goes together, which is quicker.
+        self.probes.append(links);
+        self.sampler.append(sampler);
+        outcome
     }
 
     /// Gives USDT sites their numbers, and tells the kernel side where their arguments are. Without the
@@ -196,6 +201,7 @@ impl Kernel {
 
     /// Puts all probes in again, carried by another thread, and takes out the ones before.
     pub fn attach_again(&mut self, plan: &Plan, thread: u32) -> Result<(), AttachError> {
+        self.frees = 0;
         let before = std::mem::take(&mut self.probes);
         let sampler = std::mem::take(&mut self.sampler);
         self.attach(plan, thread)?;
@@ -294,6 +300,7 @@ impl Kernel {
     pub fn detach(&mut self) {
         self.probes = Links::default();
         self.sampler = Links::default();
+        self.frees = 0;
     }
 
     /// Begins or ends recording.

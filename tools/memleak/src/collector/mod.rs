@@ -125,7 +125,7 @@ impl Options {
 impl Options {
     /// About what the tables of each of several processes take before anything is in them, in bytes.
     pub fn bytes_each(&self) -> u64 {
-        if self.grows { 5 << 20 } else { 15 << 20 }
+        self.room.bytes_at_once(self.grows)
     }
 }
 

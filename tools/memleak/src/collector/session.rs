@@ -113,6 +113,7 @@ impl Session {
                 return Err(error.into());
             }
             plan.refuse_sampler(&format!("{:#}", anyhow::Error::new(error)));
+            kernel.detach();
             kernel.attach(&plan, target.live_thread())?;
         }
         let (pid, tid) = (target.pid(), target.live_thread());
@@ -173,6 +174,9 @@ impl Session {
 
     /// Begins recording.
     pub fn start(&mut self) {
+        let cpu_ns = process::cpu_time_ns(self.target.pid());
+        self.meter = LoadMeter::new(self.options.max_overhead, cpu_ns);
+        self.thread_seen = Instant::now();
         self.kernel.enable(true);
         self.started = Instant::now();
         self.started_ns = monotonic_ns();

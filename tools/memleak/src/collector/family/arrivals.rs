@@ -1,6 +1,6 @@
 //! Who comes: those that match, and children.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use memtools::events::monotonic_ns;
 use memtools::process;
@@ -12,8 +12,12 @@ use super::member::Member;
 use super::{Arrival, Candidate, Family, Settled};
 use crate::collector::{Message, Session};
 
-/// So often one is tried that cannot be traced just now.
-const MOST_TRIES: u32 = 2;
+/// When one is tried again that cannot be traced just now.
+const RETRIES: [Duration; 3] = [
+    Duration::from_millis(2),
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+];
 
 impl Family {
     pub(super) fn admit(&mut self, mut session: Session, since_ns: Option<u64>) {
@@ -115,6 +119,7 @@ impl Family {
                 pid,
                 since_ns,
                 tries: 0,
+                not_before: Instant::now(),
             });
         }
     }
@@ -177,7 +182,7 @@ impl Family {
         let Some(member) = self.members.get_mut(&pid) else {
             return false;
         };
-        if time <= member.since_ns.unwrap_or(member.session.started_ns()) {
+        if time <= member.since_ns.unwrap_or(member.attached_ns) {
             member.since_ns.get_or_insert(time);
             return true;
         }
@@ -201,6 +206,7 @@ impl Family {
             // What the program before it has missed is gone with it.
             if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.pid == pid) {
                 waiting.since_ns = Some(time);
+                waiting.tries = 0;
             }
             if let Some(member) = self.members.get_mut(&pid) {
                 member.since_ns = Some(time);
@@ -214,7 +220,21 @@ impl Family {
         }
     }
 
-    pub(super) fn try_to_attach(&mut self, candidate: &Candidate) {
+    /// The first who waits and is due; false: there is none.
+    pub(super) fn try_next(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self
+            .waiting
+            .iter()
+            .position(|waiting| waiting.not_before <= now);
+        let Some(candidate) = due.and_then(|at| self.waiting.remove(at)) else {
+            return false;
+        };
+        self.try_to_attach(&candidate);
+        true
+    }
+
+    fn try_to_attach(&mut self, candidate: &Candidate) {
         let pid = candidate.pid;
         if self.members.len() >= self.most_processes {
             self.settle(pid, true);
@@ -238,9 +258,10 @@ impl Family {
                 self.start(pid);
             }
             // In the middle of an exec it has no objects.
-            Err(error) if candidate.tries < MOST_TRIES && !has_ended(pid, &error) => {
+            Err(error) if (candidate.tries as usize) < RETRIES.len() && !has_ended(pid, &error) => {
                 self.waiting.push_back(Candidate {
                     tries: candidate.tries + 1,
+                    not_before: Instant::now() + RETRIES[candidate.tries as usize],
                     ..*candidate
                 });
             }

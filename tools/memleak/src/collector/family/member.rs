@@ -16,6 +16,8 @@ pub struct Member {
     pub session: Session,
     /// When its program began, if that was under our eyes (CLOCK_MONOTONIC, nanoseconds).
     pub since_ns: Option<u64>,
+    /// When it had its probes, likewise.
+    pub attached_ns: u64,
     /// Its recording began so long after the family's, in nanoseconds.
     offset_ns: u64,
     owner: Owner,
@@ -32,6 +34,7 @@ pub struct Part {
 impl Member {
     pub fn new(session: Session, since_ns: Option<u64>) -> Self {
         Self {
+            attached_ns: session.started_ns(),
             offset_ns: 0,
             owner: Owner::default(),
             since_ns,

@@ -30,6 +30,8 @@ use crate::snapshot::{
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the processes' own events are taken, at most.
 const PUMP: Duration = Duration::from_millis(10);
+/// How long those that are there at the beginning wait for each other.
+const LONGEST_BEGINNING: Duration = Duration::from_secs(10);
 /// How many processes that have ended keep what they had not freed.
 const MOST_ENDED: usize = 1000;
 
@@ -65,8 +67,9 @@ struct Candidate {
     pid: u32,
     /// When its program began, if that was seen.
     since_ns: Option<u64>,
-    /// How often it was tried in vain.
+    /// How often it was tried in vain, and when it may be tried again.
     tries: u32,
+    not_before: Instant,
 }
 
 /// A process of which is known what becomes of it.
@@ -213,7 +216,7 @@ impl Family {
         };
         if let Some(session) = setup.first {
             family.admit(session, None);
-            family.has_begun = true;
+            family.begin_together();
             return Ok(family);
         }
         for pid in family.choice.pids.clone() {
@@ -223,17 +226,30 @@ impl Family {
         }
         family.look_around();
         family.look_for_children();
-        while let Some(candidate) = family.waiting.pop_front() {
-            family.try_to_attach(&candidate);
+        // That takes its time, in which others come; but not for ever.
+        let until = Instant::now() + LONGEST_BEGINNING;
+        while !family.waiting.is_empty() && Instant::now() < until {
+            if !family.try_next() {
+                std::thread::sleep(PUMP);
+            }
+            family.take_process_events();
         }
-        // That takes its time: nobody's figures begin before the others'.
-        family.has_begun = true;
-        family.started = Instant::now();
-        family.started_ns = monotonic_ns();
-        for member in family.members.values_mut() {
-            member.start(family.started_ns);
-        }
+        family.begin_together();
         Ok(family)
+    }
+
+    /// Nobody's figures begin before the others'; and nobody is late.
+    fn begin_together(&mut self) {
+        self.has_begun = true;
+        self.started = Instant::now();
+        self.started_ns = monotonic_ns();
+        for member in self.members.values_mut() {
+            member.since_ns = None;
+            member.start(self.started_ns);
+        }
+        for waiting in &mut self.waiting {
+            waiting.since_ns.get_or_insert(self.started_ns);
+        }
     }
 
     /// Whom it has now, by PID and name.
@@ -351,7 +367,7 @@ impl Family {
         let spares = self.spares.clone();
         let leave = move || {
             let kernel = member.session.into_kernel();
-            match spares {
+            match spares.filter(Spares::has_room) {
                 // Whatever is left of the process goes first.
                 Some(spares) => kernel.recycled().into_iter().for_each(|k| spares.give(k)),
                 None => drop(kernel),
@@ -460,7 +476,8 @@ impl Watched for Family {
     }
 
     fn has_work(&self) -> bool {
-        !self.waiting.is_empty()
+        let now = Instant::now();
+        self.waiting.iter().any(|waiting| waiting.not_before <= now)
     }
 
     fn pump(&mut self) -> Vec<Message> {
@@ -473,9 +490,7 @@ impl Watched for Family {
             // Whoever a process made before its end is known by now.
             self.take_process_events();
             // One at a time: events of the others are not to wait for all of them.
-            if let Some(candidate) = self.waiting.pop_front() {
-                self.try_to_attach(&candidate);
-            }
+            self.try_next();
             if self.looked.elapsed() >= LOOK {
                 self.look_around();
             }
@@ -517,14 +532,16 @@ impl Watched for Family {
         self.is_recording = false;
         self.unseen += std::mem::take(&mut self.waiting).len() as u64;
         let snapshot = self.collect(true);
-        if let Some(spares) = self.spares.take() {
-            spares.end();
-        }
+        let spares = self.spares.take();
         for (_, member) in std::mem::take(&mut self.members) {
             self.let_go(member);
         }
+        // First those that somebody pays for.
         for thread in self.leaving.drain(..) {
             let _ = thread.join();
+        }
+        if let Some(spares) = spares {
+            spares.end();
         }
         snapshot
     }

@@ -1,8 +1,10 @@
-//! Programs that are loaded before anybody needs them: that takes the verifier a tenth of a second, in which
-//! a process that has just begun would not be seen. Those of processes that have ended serve others.
+//! Programs that are loaded before anybody needs them: that takes the verifier its time, in which a process
+//! that has just begun would not be seen. Those of processes that have ended serve others.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use memtools::attach::Way;
 
 use crate::collector::Kernel;
 
@@ -10,9 +12,10 @@ use crate::collector::Kernel;
 const FIRST: usize = 8;
 /// And at most, when there were too few.
 const MOST: usize = 32;
-
 /// Threads that load, where there are CPUs for them.
 const MOST_LOADERS: usize = 4;
+/// So long a load that failed is not tried again.
+const UNTIL_TRIED_AGAIN: Duration = Duration::from_secs(1);
 
 /// Loaded programs, made in threads of their own.
 #[derive(Clone)]
@@ -21,32 +24,38 @@ pub struct Spares(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// How their probes go in.
+    way: Way,
+    most: usize,
 }
 
+#[derive(Default)]
 struct State {
     ready: Vec<Kernel>,
     /// How many are to be ready.
     wanted: usize,
-    most: usize,
+    /// So many were once.
+    had_enough: bool,
+    has_failed: bool,
     is_over: bool,
 }
 
 impl Spares {
-    /// Begins to load them. They are to take no more than so many bytes, of which each takes some.
+    /// Begins to load them. More than so many there is no room for, but for one.
     pub fn start(
-        bytes: u64,
-        bytes_each: u64,
+        room: usize,
+        way: Way,
         load: impl Fn() -> Option<Kernel> + Clone + Send + 'static,
     ) -> Self {
-        let most = (bytes / bytes_each.max(1)) as usize;
+        let most = room.clamp(1, MOST);
         let spares = Self(Arc::new(Shared {
             state: Mutex::new(State {
-                ready: Vec::new(),
-                wanted: FIRST,
-                most: most.clamp(FIRST, MOST),
-                is_over: false,
+                wanted: FIRST.min(most),
+                ..State::default()
             }),
             changed: Condvar::new(),
+            way,
+            most,
         }));
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         for _ in 0..(cpus / 2).clamp(1, MOST_LOADERS) {
@@ -55,32 +64,45 @@ impl Spares {
             // Without any each process has its own loaded, which only takes longer.
             let _ = thread.spawn(move || {
                 while own.is_wanted() {
-                    let Some(kernel) = load() else {
-                        return;
-                    };
-                    own.give(kernel);
+                    match load() {
+                        Some(kernel) => own.give(kernel),
+                        None => own.wait_after_failure(),
+                    }
                 }
             });
         }
         spares
     }
 
-    /// One of them, if there is any. If there is none, more will be ready the next time.
-    pub fn take(&self) -> Option<Kernel> {
+    /// One of them, if there is any whose probes go in so. If there are too few, there will be more.
+    pub fn take(&self, way: Way) -> Option<Kernel> {
+        if way != self.0.way {
+            return None;
+        }
         let mut state = self.state();
         let kernel = state.ready.pop();
-        if kernel.is_none() {
-            state.wanted = (2 * state.wanted).min(state.most);
+        if kernel.is_none() && std::mem::take(&mut state.had_enough) {
+            state.wanted = (2 * state.wanted).min(self.0.most);
         }
         self.0.changed.notify_all();
         kernel
     }
 
+    /// Whether one that serves nobody would be kept.
+    pub fn has_room(&self) -> bool {
+        let state = self.state();
+        state.ready.len() < self.0.most && !state.is_over
+    }
+
     /// One that serves nobody.
     pub fn give(&self, kernel: Kernel) {
+        if kernel.uprobes().way != self.0.way {
+            return;
+        }
         let mut state = self.state();
-        if state.ready.len() < state.most && !state.is_over {
+        if state.ready.len() < self.0.most && !state.is_over {
             state.ready.push(kernel);
+            state.had_enough |= state.ready.len() >= state.wanted;
         }
         drop(state);
         self.0.changed.notify_all();
@@ -88,7 +110,7 @@ impl Spares {
 
     /// Waits until all that are wanted are ready, but not for ever.
     pub fn await_ready(&self, most: Duration) {
-        let has_too_few = |state: &mut State| state.ready.len() < state.wanted;
+        let has_too_few = |state: &mut State| state.ready.len() < state.wanted && !state.has_failed;
         let state = self.state();
         drop(self.0.changed.wait_timeout_while(state, most, has_too_few));
     }
@@ -108,6 +130,18 @@ impl Spares {
         let has_enough = |state: &mut State| !state.is_over && state.ready.len() >= state.wanted;
         let state = self.0.changed.wait_while(self.state(), has_enough);
         !state.unwrap_or_else(PoisonError::into_inner).is_over
+    }
+
+    fn wait_after_failure(&self) {
+        let mut state = self.state();
+        state.has_failed = true;
+        self.0.changed.notify_all();
+        let is_going_on = |state: &mut State| !state.is_over;
+        let waited = self
+            .0
+            .changed
+            .wait_timeout_while(state, UNTIL_TRIED_AGAIN, is_going_on);
+        drop(waited);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

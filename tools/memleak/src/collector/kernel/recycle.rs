@@ -1,14 +1,14 @@
 //! Loaded programs that have served one process, made ready for the next.
 
-use std::sync::atomic::Ordering;
-
 use libbpf_rs::{MapCore, MapFlags};
 use memtools::attach::Links;
 use memtools::events::EventReader;
 use memtools::maps::for_each_entry;
 
 use super::Kernel;
-use crate::collector::abi::{Block, BlockKey, COUNTERS, Event, Stack, StackTotals};
+use crate::collector::abi::{
+    Block, BlockKey, COUNTERS, Event, STACK_CACHE_SLOTS, Stack, StackTotals,
+};
 
 impl Kernel {
     /// Takes all probes out, and everything that is left of the process from the tables. None if it could not
@@ -22,18 +22,29 @@ impl Kernel {
     }
 
     fn clear(&mut self) -> Option<()> {
+        /// To take more of them out takes longer than to load programs anew.
+        const MOST_BLOCKS: usize = 20_000;
+        // The table in front would be there from then on, page by page.
+        if self.set_count > 0 {
+            return None;
+        }
+        let mut blocks = Vec::new();
+        let mut count = 0;
+        for_each_entry(&self.skel.maps.blocks, |key: &BlockKey, _: &Block| {
+            count += 1;
+            if count <= MOST_BLOCKS {
+                blocks.push(*key);
+            }
+        })
+        .ok()?;
+        if count > MOST_BLOCKS {
+            return None;
+        }
         self.clear_stacks()?;
         let maps = &self.skel.maps;
-        let mut blocks = Vec::new();
-        for_each_entry(&maps.blocks, |key: &BlockKey, _: &Block| blocks.push(*key)).ok()?;
         for key in &blocks {
             // SAFETY: BlockKey is plain: its bytes are all initialised.
             maps.blocks.delete(unsafe { plain::as_bytes(key) }).ok()?;
-        }
-        for set in self.sets.iter() {
-            for word in set {
-                word.store(0, Ordering::Relaxed);
-            }
         }
         for map in [&maps.threads, &maps.probe_cookies] {
             let keys: Vec<Vec<u8>> = map.keys().collect();
@@ -77,16 +88,23 @@ impl Kernel {
         let (stack, totals) = (Stack::default(), StackTotals::default());
         // SAFETY: both are plain: their bytes are all initialised.
         let (stack, totals) = unsafe { (plain::as_bytes(&stack), plain::as_bytes(&totals)) };
-        // What found no room.
-        let key = 0_u32.to_ne_bytes();
-        maps.totals.update(&key, totals, MapFlags::ANY).ok()?;
+        let nothing = 0_u32.to_ne_bytes();
         for (hash, slot) in used {
             let slot = slot.to_ne_bytes();
             maps.stack_slots.delete(&hash.to_ne_bytes()).ok()?;
-            // The cache of slots believes a stack only by its hash.
             maps.stacks.update(&slot, stack, MapFlags::ANY).ok()?;
-            maps.totals.update(&slot, totals, MapFlags::ANY).ok()?;
             maps.free_slots.update(&[], &slot, MapFlags::ANY).ok()?;
+            // The cache holds no slot that is free.
+            let cached = (hash as u32 & (STACK_CACHE_SLOTS - 1)).to_ne_bytes();
+            maps.stack_cache
+                .update(&cached, &nothing, MapFlags::ANY)
+                .ok()?;
+        }
+        // Also of what found no room.
+        let is_used = |own: &StackTotals| own.allocs > 0 || own.frees > 0;
+        for (slot, _) in self.totals().filter(|(_, own)| is_used(own)) {
+            let slot = slot.to_ne_bytes();
+            maps.totals.update(&slot, totals, MapFlags::ANY).ok()?;
         }
         Some(())
     }

@@ -39,6 +39,7 @@ impl Session {
             ..Plan::default()
         };
         self.attach_plan(functions);
+        let since_ns = since_ns.max(self.started_ns);
         self.blind += Duration::from_nanos(monotonic_ns().saturating_sub(since_ns));
         self.sampler_left = Some(Instant::now());
     }
