@@ -52,6 +52,20 @@ pub fn is_stale_code(trouble: &str) -> bool {
     MARKS.into_iter().any(has) || (has("watchdog: BUG: soft lockup") && is_at_entry())
 }
 
+/// Whether a processor has done nothing else for so long that it never will: the kernel says so again and
+/// again, so that the machine is not silent.
+pub fn is_stuck(log: &str) -> bool {
+    const FOR_EVER: u64 = 120;
+    let reports = log.lines().map(message);
+    let mut seconds = reports.filter_map(|line| {
+        let (_, time) = line
+            .strip_prefix("watchdog: BUG: soft lockup")?
+            .split_once("stuck for ")?;
+        time.split_once('s')?.0.parse::<u64>().ok()
+    });
+    seconds.any(|seconds| seconds >= FOR_EVER)
+}
+
 /// Whether the kernel remembers a report about itself that its log may not show.
 pub fn is_tainted(flags: u64) -> bool {
     flags & TAINTED != 0
@@ -101,6 +115,20 @@ mod tests {
         assert!(!is_stale_code(&format!(
             "{stuck}[  192.7] RIP: 0010:vfs_read+0x41/0x90"
         )));
+    }
+
+    #[test]
+    fn who_is_stuck_for_ever_is_told_from_who_is_slow() {
+        let report = |seconds: u32| {
+            format!("[  504.3] watchdog: BUG: soft lockup - CPU#0 stuck for {seconds}s! [x:1]\r\n")
+        };
+        assert!(!is_stuck(&report(22)));
+        assert!(is_stuck(&format!(
+            "[  1.0] x\n{}{}",
+            report(48),
+            report(156)
+        )));
+        assert!(!is_stuck("[  1.0] x is stuck for 200s\n"));
     }
 
     #[test]

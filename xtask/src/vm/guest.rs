@@ -30,6 +30,12 @@ const AFTERMATH: Duration = Duration::from_secs(20);
 /// QEMU connects its ports before it starts the machine.
 const CONNECTED: Duration = Duration::from_secs(60);
 
+/// By then the report of a processor that is stuck is there, and with it the reason.
+const STUCK_REPORT: Duration = Duration::from_secs(5);
+
+/// A line of the kernel's log is not longer.
+const LINE: usize = 1024;
+
 const POLL: Duration = Duration::from_millis(50);
 
 /// Ctrl-], which telnet ends with too.
@@ -120,6 +126,8 @@ struct Boot {
     console: Vec<u8>,
     ready_after: Option<Duration>,
     late: bool,
+    /// Its kernel has said that it will come to nothing any more.
+    is_stuck: bool,
 }
 
 impl Boot {
@@ -175,6 +183,7 @@ impl Boot {
             console: Vec::new(),
             ready_after: None,
             late: false,
+            is_stuck: false,
         })
     }
 
@@ -215,7 +224,9 @@ impl Boot {
         if !self.report.ready {
             return self.start.elapsed() > READY;
         }
-        exceeds(guest.deadline, self.start.elapsed()) || exceeds(guest.silence, silence)
+        exceeds(guest.deadline, self.start.elapsed())
+            || exceeds(guest.silence, silence)
+            || self.is_stuck && silence > STUCK_REPORT
     }
 
     fn take(
@@ -229,6 +240,9 @@ impl Boot {
             Port::Console => {
                 log.write_all(bytes).context("write the console log")?;
                 self.console.extend_from_slice(bytes);
+                let recent = self.console.len().saturating_sub(bytes.len() + LINE);
+                let recent = String::from_utf8_lossy(&self.console[recent..]);
+                self.is_stuck |= console::is_stuck(&recent);
             }
             Port::Output => use_output(Stream::Output, bytes),
             Port::Errors => use_output(Stream::Errors, bytes),
