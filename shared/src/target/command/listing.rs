@@ -24,7 +24,7 @@ const SYSTEM_LINKERS: [&str; 8] = [
 ];
 
 /// How long a linker may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// No listing is longer, in bytes.
 const LONGEST: usize = 1 << 20;
