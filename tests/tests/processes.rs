@@ -6,7 +6,8 @@
 use std::fs;
 
 use memtools_tests::{
-    MemoryCgroup, Report, RunningTool, Truth, Workload, load, skip, workloads_dir,
+    MemoryCgroup, Report, RunningTool, Truth, Workload, altered_code, load, skip, wait_until,
+    workloads_dir,
 };
 use serde_json::Value;
 
@@ -235,6 +236,34 @@ fn several_pids_are_each_exact() {
         assert_eq!(got, (Some(truth.total_bytes()), Some(truth.total_count())));
         workload.quit();
     }
+}
+
+/// One that pays too much is left, and says so at its figures; the other goes on to be exact.
+#[test]
+fn only_the_one_that_pays_too_much_is_left() {
+    let mut busy = Workload::start::<&str>("busy", &[]);
+    let mut quiet = Workload::start::<&str>("basic", &[]);
+    let [first, second] = [&busy, &quiet].map(Workload::pid);
+    let pids = format!("{first},{second}");
+    let mut memleak = memleak(&["-p", &pids, "--max-overhead", "1"]);
+    busy.run();
+    let is_left = |report: &Value, pid: u32| {
+        process(report, pid.into()).expect("it is listed")["detached"] == true
+    };
+    memleak.record(|report| is_left(report, first));
+    wait_until("its probes are taken out", || {
+        altered_code(first).is_empty()
+    });
+    busy.quit();
+    memleak.record(|report| process(report, first.into()).expect("it is listed")["ended"] == true);
+    let truth = quiet.run();
+    let report = last_report(memleak);
+    assert!(is_left(&report, first) && !is_left(&report, second));
+    assert_eq!(report["loss"]["unseen_processes"], 1);
+    let process = process(&report, second.into()).expect("it is listed");
+    assert_eq!(process["bytes"], truth.total_bytes());
+    assert_eq!(process["count"], truth.total_count());
+    quiet.quit();
 }
 
 /// Those that come later are found as soon as they have the name, and go on to be exact.

@@ -322,6 +322,9 @@ pub struct ProcessFigures {
     pub comm: String,
     /// Whether it has ended.
     pub has_ended: bool,
+    /// Whether its probes went out because they took more of its time than was allowed: nothing is
+    /// seen of it since.
+    pub was_detached: bool,
     /// Allocations since its probes went in.
     pub allocs: u64,
     /// Frees.

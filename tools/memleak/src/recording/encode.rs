@@ -251,6 +251,7 @@ fn processes(processes: &Processes) -> format::Processes {
             pid,
             comm,
             has_ended,
+            was_detached,
             allocs,
             frees,
             late,
@@ -258,8 +259,12 @@ fn processes(processes: &Processes) -> format::Processes {
         columns.pid.push(*pid);
         columns.comm.push(comm.clone());
         columns.has_ended.push(*has_ended);
+        columns.was_detached.push(*was_detached);
         columns.allocs.push(*allocs);
         columns.frees.push(*frees);
+        if !columns.was_detached.contains(&true) {
+            columns.was_detached.clear();
+        }
         columns
             .late_ns
             .push(late.map_or(0, |late| nanoseconds(late) + 1));

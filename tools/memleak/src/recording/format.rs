@@ -287,6 +287,9 @@ pub struct Processes {
     /// 0: it did not begin meanwhile; else for how long its program had run before it was traced, and 1.
     #[prost(uint64, repeated, tag = "7")]
     pub late_ns: Vec<u64>,
+    /// Its probes went out because they took too much of its time; empty: nobody's did.
+    #[prost(bool, repeated, tag = "8")]
+    pub was_detached: Vec<bool>,
 }
 
 /// The most processes in one update.

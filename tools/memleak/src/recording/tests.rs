@@ -100,6 +100,7 @@ fn moment(seconds: u64) -> Moment {
                 pid: 44,
                 comm: "größe".to_owned(),
                 has_ended: true,
+                was_detached: true,
                 allocs: 36,
                 frees: 37,
                 late: Some(Duration::from_nanos(38)),

@@ -113,6 +113,7 @@ fn of_several() -> Snapshot {
         // As the frames of the fixture are called.
         comm: format!("f{pid}<\u{1b}T>"),
         has_ended,
+        was_detached: !has_ended,
         allocs: 20,
         frees: 10,
         late: has_ended.then_some(Duration::from_millis(35)),

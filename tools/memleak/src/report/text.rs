@@ -131,6 +131,12 @@ fn processes(out: &mut String, report: &Report<'_>) {
     let all = report.ledger.processes();
     for (process, live) in all.iter().take(MOST) {
         let ended = if process.has_ended { ", ended" } else { "" };
+        // What it did since is not known.
+        let detached = if process.was_detached {
+            ", detached (--max-overhead)"
+        } else {
+            ""
+        };
         let late = process.late.map(|late| {
             let late = human_duration(late);
             format!(", not seen in its first {late}")
@@ -138,7 +144,7 @@ fn processes(out: &mut String, report: &Report<'_>) {
         line(
             out,
             &format!(
-                "  {}{ended}: {}, {}, {}{}",
+                "  {}{detached}{ended}: {}, {}, {}{}",
                 process.label(),
                 amount(*live),
                 counted(process.allocs, "alloc"),

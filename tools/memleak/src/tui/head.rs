@@ -65,8 +65,21 @@ pub fn process(ledger: &Ledger) -> Line<'static> {
             human_bytes_signed(grown)
         ));
     }
+    let mut whose = "its CPU time";
+    if let Some(processes) = &moment.processes {
+        whose = "the CPU time of the one that pays most";
+        let all = &processes.list;
+        parts.push(counted(all.len() as u64, "process"));
+        let ended = all.iter().filter(|process| process.has_ended).count();
+        let detached = all.iter().filter(|process| process.was_detached).count();
+        for (count, what) in [(ended, "ended"), (detached, "detached")] {
+            if count > 0 {
+                parts.push(format!("{count} {what}"));
+            }
+        }
+    }
     if let Some(percent) = moment.load.cpu_percent {
-        parts.push(format!("probes take {percent:.1} % of its CPU time"));
+        parts.push(format!("probes take {percent:.1} % of {whose}"));
     }
     Line::raw(parts.join(", "))
 }
@@ -99,4 +112,35 @@ pub fn clicked_tab(mouse: MouseEvent) -> Option<Pane> {
         x += columns + 1;
         is_inside
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fixture;
+    use crate::snapshot::{ProcessFigures, Processes, ResidentChange};
+
+    #[test]
+    fn several_processes_are_counted() {
+        let process = |has_ended, was_detached| ProcessFigures {
+            has_ended,
+            was_detached,
+            ..ProcessFigures::default()
+        };
+        let head = |list| {
+            let mut snapshot = fixture::snapshot(Vec::new());
+            snapshot.moment.resident = ResidentChange::default();
+            snapshot.moment.load.cpu_percent = Some(1.5);
+            snapshot.moment.processes = Some(Processes {
+                chosen_by: String::new(),
+                list,
+            });
+            super::process(&fixture::ledger(vec![snapshot], 1)).to_string()
+        };
+        let load = "probes take 1.5 % of the CPU time of the one that pays most";
+        let one = head(vec![process(false, false)]);
+        assert_eq!(one, format!("1 process, {load}"));
+        let three = [(false, true), (true, false), (true, false)];
+        let three = head(three.map(|(ended, left)| process(ended, left)).to_vec());
+        assert_eq!(three, format!("3 processes, 2 ended, 1 detached, {load}"));
+    }
 }

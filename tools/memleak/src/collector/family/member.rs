@@ -78,6 +78,7 @@ impl Member {
             pid: moment.pid,
             comm: moment.comm.clone(),
             has_ended: moment.has_ended,
+            was_detached: self.was_detached,
             allocs: moment.events.allocs,
             frees: moment.events.frees,
             late: self.late(),

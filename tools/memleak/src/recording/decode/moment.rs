@@ -72,9 +72,14 @@ fn loss(loss: &format::Loss) -> Result<Loss, Fault> {
 
 fn processes(processes: format::Processes) -> Result<Processes, Fault> {
     let count = processes.pid.len();
+    let mut was_detached = processes.was_detached;
+    if was_detached.is_empty() {
+        was_detached.resize(count.min(format::MOST_PROCESSES), false);
+    }
     let lengths = [
         processes.comm.len(),
         processes.has_ended.len(),
+        was_detached.len(),
         processes.allocs.len(),
         processes.frees.len(),
         processes.late_ns.len(),
@@ -88,6 +93,7 @@ fn processes(processes: format::Processes) -> Result<Processes, Fault> {
             pid: processes.pid[index],
             comm,
             has_ended: processes.has_ended[index],
+            was_detached: was_detached[index],
             allocs: figure(processes.allocs[index])?,
             frees: figure(processes.frees[index])?,
             late: processes.late_ns[index]
