@@ -258,3 +258,35 @@ fn folded_bytes(path: &Path) -> u64 {
         .map(|figure| figure.parse::<u64>().expect("bytes"))
         .sum()
 }
+
+/// What the second line begins with.
+#[track_caller]
+fn expect_second(view: &View, words: &str) {
+    view.screen.wait_until(words, |text| {
+        let second = text.lines().nth(1);
+        second.is_some_and(|line| line.starts_with(words))
+    });
+}
+
+#[test]
+fn several_processes_are_told_apart() {
+    let Some(screen) = terminal("several_processes_are_told_apart") else {
+        return;
+    };
+    let workload = Workload::start("tree", &["held", "4"]);
+    let mut view = View::on(screen, workload, "", "--follow");
+    let truth = view.workload.run();
+    expect_second(&view, "6 processes");
+    view.expect(&["PROCESS"]);
+    view.workload.run();
+    let pids = (0..4).map(|child| truth.fact(&format!("child_{child}")));
+    let pids: Vec<String> = pids.map(|pid| format!("PID {pid})")).collect();
+    view.screen.wait_until("each has its row", |text| {
+        let rows = rows(text);
+        let has_row = |pid| rows.iter().any(|row| row.contains(pid));
+        pids.iter().all(|pid| has_row(pid))
+    });
+    view.workload.run();
+    expect_second(&view, "6 processes, 5 ended");
+    view.quit();
+}
