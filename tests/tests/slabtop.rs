@@ -163,18 +163,19 @@ fn assert_nothing_else_is_lost(record: &Value) {
 
 #[test]
 fn motion_is_the_workloads() {
-    /// A run in which the kernel skipped programs for whole batches is no measure.
+    /// A run in which the kernel skipped programs for whole batches is no measure, nor one in which others
+    /// opened files by the thousand.
     const TRIES: usize = 6;
     let _turn = one_at_a_time();
     let is_measured = (0..TRIES).any(|_| motion_is_that_of_one_run());
     match why_not_exact() {
         // Each time it was said how much.
         Some(why) if !is_measured => skip("motion_is_the_workloads", why),
-        _ => assert!(is_measured, "each time very much was missed"),
+        _ => assert!(is_measured, "each time very much was missed, or too much"),
     }
 }
 
-/// `false`: too much was missed, and said to be, for a measure.
+/// `false`: too much was missed, and said to be, for a measure; or there was more than the workload's.
 fn motion_is_that_of_one_run() -> bool {
     let n: i64 = load(100_000, 20_000);
     let disk = SmallDisk::new(16 << 20).expect("a tmpfs can be mounted");
@@ -195,7 +196,8 @@ fn motion_is_that_of_one_run() -> bool {
     let slabs_after = slabinfo();
     for (name, made) in expected(n) {
         let allocs = growth(&before, &settled, name, "allocs");
-        if allocs * 100 < made * 99 && allocs + missed(&settled) >= made {
+        let is_told = allocs + missed(&settled) >= made;
+        if is_told && !is_close(allocs, made) {
             workload.quit();
             return false;
         }
