@@ -283,8 +283,8 @@ fn several_processes_are_told_apart() {
     let pids: Vec<String> = pids.map(|pid| format!("PID {pid})")).collect();
     view.screen.wait_until("each has its row", |text| {
         let rows = rows(text);
-        let has_row = |pid| rows.iter().any(|row| row.contains(pid));
-        pids.iter().all(|pid| has_row(pid))
+        let has_row = |pid: &String| rows.iter().any(|row| row.contains(pid));
+        pids.iter().all(has_row)
     });
     view.workload.run();
     expect_second(&view, "6 processes, 5 ended");
