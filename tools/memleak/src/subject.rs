@@ -21,7 +21,7 @@ use memtools::target::{Target, TargetError, namespace_to_select};
 use crate::cli::{Cli, Subject};
 use crate::collector::{
     Arrival, Choice, Family, FamilySetup, Kernel, Matcher, Options, Session, Setup, Spares, System,
-    Watched, describe, table_cost,
+    Unbegun, Watched, describe, table_cost,
 };
 use crate::explain;
 use crate::plan::{Plan, PlanCache};
@@ -297,7 +297,7 @@ fn attach_to(
         mapping_events,
         is_before_exec: false,
     };
-    Session::begin(setup, plan, &objects.all)
+    Session::begin(setup, plan, &objects.all).map_err(|unbegun| ready.take_back(*unbegun))
 }
 
 /// What processes that come find ready.
@@ -398,6 +398,14 @@ impl Ready {
         let inner_pid = namespace.map_or(target.pid(), |namespace| namespace.pid);
         kernel.aim_at(target.pid(), inner_pid);
         Ok(kernel)
+    }
+
+    /// Nobody waits for the probes of a process that could not be traced.
+    fn take_back(&self, unbegun: Unbegun) -> anyhow::Error {
+        if let Some(spares) = &self.spares {
+            spares.take_back(unbegun.kernel);
+        }
+        unbegun.error
     }
 }
 
@@ -515,7 +523,7 @@ fn begin_command(
         mapping_events,
         is_before_exec: true,
     };
-    Session::begin(setup, plan, &objects.all)
+    Session::begin(setup, plan, &objects.all).map_err(|unbegun| unbegun.error)
 }
 
 fn open_mapping_events() -> Result<MappingEventSource> {

@@ -6,8 +6,8 @@
 #![allow(clippy::expect_used)]
 
 mod churn;
+mod look;
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use memtools_tests::{Class, Lines, Report, tool};
+use memtools_tests::{Lines, Report, tool};
 
 use churn::Churn;
+use look::Look;
 
 /// Shows whether what memleak says of the kernel's memory grows by what nobody holds
 #[derive(Parser)]
@@ -37,18 +38,6 @@ struct Args {
 }
 
 const MIB: f64 = (1 << 20) as f64;
-
-/// What one look finds, in bytes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Look {
-    slab: i64,
-    pages: i64,
-    others: i64,
-    kernel_slab: i64,
-    events: u64,
-    missed_frees: u64,
-    lost: u64,
-}
 
 struct Memleak {
     child: Child,
@@ -88,55 +77,6 @@ impl Drop for Memleak {
     }
 }
 
-/// A figure of /proc/meminfo, in bytes.
-fn meminfo(name: &str) -> Result<i64> {
-    let text = fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
-    let mut lines = text.lines();
-    let line = lines.find(|line| line.starts_with(name));
-    let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<i64>().ok());
-    Ok(kilobytes.with_context(|| format!("{name} in /proc/meminfo"))? << 10)
-}
-
-/// Lets go of everything that the kernel keeps only because there is room.
-fn drop_caches() -> Result<()> {
-    for _ in 0..3 {
-        // SAFETY: it takes nothing and cannot fail.
-        unsafe { libc::sync() };
-        fs::write("/proc/sys/vm/drop_caches", "3").context("dropping caches needs root")?;
-        // Grace periods of RCU, and its lists.
-        sleep(Duration::from_secs(2));
-    }
-    Ok(())
-}
-
-fn look(memleak: &mut Memleak) -> Result<Look> {
-    drop_caches()?;
-    let report = memleak.report()?;
-    let mut look = Look {
-        kernel_slab: meminfo("Slab:")?,
-        events: report.allocs() + report.frees(),
-        ..Look::default()
-    };
-    for stack in report.stacks() {
-        let bytes = stack.figures.bytes as i64;
-        match stack.class {
-            Class::Slab => look.slab += bytes,
-            Class::Pages => look.pages += bytes,
-            Class::Percpu | Class::Vmalloc => look.others += bytes,
-            _ => {}
-        }
-    }
-    for (name, count) in report.loss() {
-        let count = count.as_u64().unwrap_or(0);
-        match name.as_str() {
-            "missed_frees" => look.missed_frees = count,
-            "alloc_bytes" | "truncated_stacks" => {}
-            _ => look.lost += count,
-        }
-    }
-    Ok(look)
-}
-
 fn main() -> Result<()> {
     let args = Args::parse();
     let own = tempfile::tempdir().context("making a directory")?;
@@ -144,35 +84,50 @@ fn main() -> Result<()> {
     let mut memleak = Memleak::start()?;
     let end = Instant::now() + Duration::from_secs_f64(args.minutes * 60.0);
     println!(
-        "{:>7} {:>12} {:>10} {:>10} {:>10} {:>12} {:>12} {:>10}",
-        "minute", "events", "slab", "pages", "others", "kernel slab", "missed frees", "lost"
+        "{:>7} {:>12} {:>10} {:>12} {:>10} {:>13} {:>10} {:>12} {:>10}",
+        "minute",
+        "events",
+        "slab",
+        "kernel slab",
+        "pages",
+        "kernel pages",
+        "others",
+        "missed frees",
+        "lost"
     );
     let begin = Instant::now();
     let mut first: Option<Look> = None;
     let mut beyond = 0.0;
+    let mut grown = Vec::new();
     while first.is_none() || Instant::now() < end {
         let churn = Churn::start(&directory)?;
         sleep(Duration::from_secs_f64(args.look_every * 60.0));
         churn.stop();
-        let now = look(&mut memleak)?;
-        let base = *first.get_or_insert(now);
+        let now = Look::take(|| memleak.report())?;
+        let base = first.get_or_insert_with(|| now.clone());
         let mib = |now: i64, then: i64| (now - then) as f64 / MIB;
         println!(
-            "{:>7.1} {:>12} {:>+10.2} {:>+10.2} {:>+10.2} {:>+12.2} {:>12} {:>10}",
+            "{:>7.1} {:>12} {:>+10.2} {:>+12.2} {:>+10.2} {:>+13.2} {:>+10.2} {:>12} {:>10}",
             begin.elapsed().as_secs_f64() / 60.0,
             now.events,
             mib(now.slab, base.slab),
-            mib(now.pages, base.pages),
-            mib(now.others, base.others),
             mib(now.kernel_slab, base.kernel_slab),
+            mib(now.pages, base.pages),
+            mib(now.kernel_pages, base.kernel_pages),
+            mib(now.others, base.others),
             now.missed_frees,
             now.lost,
         );
         beyond = mib(now.slab, base.slab) - mib(now.kernel_slab, base.kernel_slab);
+        grown = now.grown_most(base);
     }
     println!(
         "MiB since the first look. Shown beyond what the kernel says of its slabs: {beyond:+.2} MiB"
     );
+    println!("Grown most since then:");
+    for line in grown {
+        println!("{line}");
+    }
     if beyond > args.allowed {
         bail!("memleak shows {beyond:.2} MiB more than there are: a false leak that creeps");
     }

@@ -24,7 +24,7 @@ pub use backlog::Backlog;
 pub use budget::LEAST as LEAST_MEMORY;
 pub use family::{Arrival, Choice, Family, Filter, Matcher, Setup as FamilySetup, Spares};
 pub use kernel::{DEFAULT_BLOCKS, DEFAULT_BLOCKS_PREALLOCATED, Kernel};
-pub use session::{Session, Setup};
+pub use session::{Session, Setup, Unbegun};
 pub use system::System;
 
 use budget::Room;

@@ -91,9 +91,39 @@ pub struct Setup {
     pub is_before_exec: bool,
 }
 
+/// A session that could not begin.
+pub struct Unbegun {
+    /// Why.
+    pub error: anyhow::Error,
+    /// The programs that it was to have, with whatever probes are in.
+    pub kernel: Kernel,
+}
+
+/// Puts the probes of a plan in. Returns since when the kernel side sees each exec.
+fn put_in(kernel: &mut Kernel, target: &Target, plan: &mut Plan, first_image: u32) -> Result<u64> {
+    kernel.attach_life()?;
+    let since_ns = monotonic_ns();
+    kernel.number_sites(plan);
+    kernel.trust_samples_until(first_image);
+    if let Err(error) = kernel.attach(plan, target.live_thread()) {
+        // Somebody else's probe may stand there in another way.
+        if !plan.uses_sampler() {
+            return Err(error.into());
+        }
+        plan.refuse_sampler(&format!("{:#}", anyhow::Error::new(error)));
+        kernel.detach();
+        kernel.attach(plan, target.live_thread())?;
+    }
+    Ok(since_ns)
+}
+
 impl Session {
     /// Puts the probes of a plan in. Nothing is recorded yet.
-    pub fn begin(setup: Setup, mut plan: Plan, objects: &[Arc<Object>]) -> Result<Self> {
+    pub fn begin(
+        setup: Setup,
+        mut plan: Plan,
+        objects: &[Arc<Object>],
+    ) -> Result<Self, Box<Unbegun>> {
         let Setup {
             target,
             options,
@@ -101,27 +131,21 @@ impl Session {
             mapping_events,
             is_before_exec,
         } = setup;
-        kernel.attach_life()?;
-        // The kernel side sees each exec from here on.
-        let since_ns = monotonic_ns();
-        kernel.number_sites(&mut plan);
         let first_image = u32::from(is_before_exec);
-        kernel.trust_samples_until(first_image);
-        if let Err(error) = kernel.attach(&plan, target.live_thread()) {
-            // Somebody else's probe may stand there in another way.
-            if !plan.uses_sampler() {
-                return Err(error.into());
-            }
-            plan.refuse_sampler(&format!("{:#}", anyhow::Error::new(error)));
-            kernel.detach();
-            kernel.attach(&plan, target.live_thread())?;
-        }
+        let begun = put_in(&mut kernel, &target, &mut plan, first_image).and_then(|since_ns| {
+            let events = kernel.events().context("opening the ring buffer")?;
+            Ok((since_ns, events))
+        });
+        let (since_ns, events) = match begun {
+            Ok(begun) => begun,
+            Err(error) => return Err(Box::new(Unbegun { error, kernel })),
+        };
         let (pid, tid) = (target.pid(), target.live_thread());
         let resident = process::resident(target.live_thread());
         let meter = LoadMeter::new(options.max_overhead, process::cpu_time_ns(pid));
         let mut session = Self {
             prices: Prices::new(&plan, &kernel.uprobes()),
-            events: kernel.events().context("opening the ring buffer")?,
+            events,
             text: Text::new(mapping_events, since_ns),
             planned: objects.iter().map(|object| object.id()).collect(),
             intervals: Intervals::default(),
@@ -157,10 +181,11 @@ impl Session {
             kernel,
             plan,
         };
-        session
-            .text
-            .read(tid)
-            .with_context(|| format!("reading /proc/{tid}/maps"))?;
+        if let Err(error) = session.text.read(tid) {
+            let error = anyhow::Error::new(error).context(format!("reading /proc/{tid}/maps"));
+            let kernel = session.into_kernel();
+            return Err(Box::new(Unbegun { error, kernel }));
+        }
         // What was mapped since the plan was made.
         for (object, is_program) in session.text.objects() {
             if !session.planned.contains(&object.id()) {

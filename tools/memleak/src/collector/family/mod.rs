@@ -360,22 +360,11 @@ impl Family {
         }
     }
 
-    /// Taking probes out waits for the kernel: others' events are not to wait for it.
     fn let_go(&mut self, member: Member) {
         self.leaving.retain(|thread| !thread.is_finished());
-        let thread = std::thread::Builder::new().name("detacher".to_owned());
-        let spares = self.spares.clone();
-        let leave = move || {
-            let kernel = member.session.into_kernel();
-            match spares.filter(Spares::has_room) {
-                // Whatever is left of the process goes first.
-                Some(spares) => kernel.recycled().into_iter().for_each(|k| spares.give(k)),
-                None => drop(kernel),
-            }
-        };
-        if let Ok(thread) = thread.spawn(leave) {
-            self.leaving.push(thread);
-        }
+        let kernel = move || member.session.into_kernel();
+        self.leaving
+            .extend(spares::let_go(kernel, self.spares.clone()));
     }
 
     /// Whether others may come when all have ended.

@@ -2,6 +2,7 @@
 //! that has just begun would not be seen. Those of processes that have ended serve others.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use memtools::attach::Way;
@@ -38,6 +39,24 @@ struct State {
     had_enough: bool,
     has_failed: bool,
     is_over: bool,
+}
+
+/// Takes a process's probes out, in a thread of its own: it waits for the kernel, and others' events are not
+/// to wait for it. Where there is room, the programs serve others.
+pub fn let_go(
+    kernel: impl FnOnce() -> Kernel + Send + 'static,
+    spares: Option<Spares>,
+) -> Option<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name("detacher".to_owned());
+    let leave = move || {
+        let kernel = kernel();
+        match spares.filter(Spares::has_room) {
+            // Whatever is left of the process goes first.
+            Some(spares) => kernel.recycled().into_iter().for_each(|k| spares.give(k)),
+            None => drop(kernel),
+        }
+    };
+    thread.spawn(leave).ok()
 }
 
 impl Spares {
@@ -88,14 +107,19 @@ impl Spares {
         kernel
     }
 
+    /// One that serves nobody, but may have probes in. Those that are not out when memleak ends go with it.
+    pub fn take_back(&self, kernel: Kernel) {
+        let _ = let_go(|| kernel, Some(self.clone()));
+    }
+
     /// Whether one that serves nobody would be kept.
-    pub fn has_room(&self) -> bool {
+    fn has_room(&self) -> bool {
         let state = self.state();
         state.ready.len() < self.0.most && !state.is_over
     }
 
     /// One that serves nobody.
-    pub fn give(&self, kernel: Kernel) {
+    fn give(&self, kernel: Kernel) {
         if kernel.uprobes().way != self.0.way {
             return;
         }
