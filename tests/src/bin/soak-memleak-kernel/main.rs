@@ -47,7 +47,7 @@ struct Memleak {
 impl Memleak {
     fn start() -> Result<Self> {
         let mut child = Command::new(tool("memleak"))
-            .args(["--json", "--older", "0", "1"])
+            .args(["--json", "--older", "0", "--by", "comm", "1"])
             .stdout(Stdio::piped())
             .spawn()
             .context("starting memleak")?;
