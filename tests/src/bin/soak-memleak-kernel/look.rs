@@ -42,7 +42,7 @@ impl Look {
             ..Self::default()
         };
         for stack in report.stacks() {
-            // The reports that wait to be read.
+            // What it has read.
             if stack.frames.last().is_some_and(|frame| frame.symbol == own) {
                 continue;
             }

@@ -10,7 +10,6 @@ mod look;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -58,6 +57,15 @@ impl Memleak {
         })
     }
 
+    /// Reports that nobody reads would be kept.
+    fn read_for(&mut self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.lines.next_line().context("memleak has ended")?;
+        }
+        Ok(())
+    }
+
     /// The first report of what is after now: one may be on its way.
     fn report(&mut self) -> Result<Report> {
         let begin = Instant::now();
@@ -101,7 +109,7 @@ fn main() -> Result<()> {
     let mut grown = Vec::new();
     while first.is_none() || Instant::now() < end {
         let churn = Churn::start(&directory)?;
-        sleep(Duration::from_secs_f64(args.look_every * 60.0));
+        memleak.read_for(Duration::from_secs_f64(args.look_every * 60.0))?;
         churn.stop();
         let now = Look::take(|| memleak.report())?;
         let base = first.get_or_insert_with(|| now.clone());
