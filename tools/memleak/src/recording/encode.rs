@@ -262,12 +262,12 @@ fn processes(processes: &Processes) -> format::Processes {
         columns.was_detached.push(*was_detached);
         columns.allocs.push(*allocs);
         columns.frees.push(*frees);
-        if !columns.was_detached.contains(&true) {
-            columns.was_detached.clear();
-        }
         columns
             .late_ns
             .push(late.map_or(0, |late| nanoseconds(late) + 1));
+    }
+    if !columns.was_detached.contains(&true) {
+        columns.was_detached.clear();
     }
     columns
 }

@@ -96,15 +96,21 @@ fn moment(seconds: u64) -> Moment {
         },
         processes: Some(Processes {
             chosen_by: "größe and its children".to_owned(),
-            list: vec![ProcessFigures {
-                pid: 44,
-                comm: "größe".to_owned(),
-                has_ended: true,
-                was_detached: true,
-                allocs: 36,
-                frees: 37,
-                late: Some(Duration::from_nanos(38)),
-            }],
+            list: vec![
+                ProcessFigures {
+                    pid: 43,
+                    ..ProcessFigures::default()
+                },
+                ProcessFigures {
+                    pid: 44,
+                    comm: "größe".to_owned(),
+                    has_ended: true,
+                    was_detached: true,
+                    allocs: 36,
+                    frees: 37,
+                    late: Some(Duration::from_nanos(38)),
+                },
+            ],
         }),
     }
 }
